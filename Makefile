@@ -1,0 +1,63 @@
+# One environment (.venv) serves every target; each target makes what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_WAIT_POLICY ?= PASSIVE
+export TOKENIZERS_PARALLELISM ?= false
+ifneq ($(wildcard ../shared/models),)
+export WORKBENCH_TEST_MODELS ?= $(abspath ../shared/models)
+endif
+
+.PHONY: study test lint test-slow test-browser notebooks benchmark organism clean
+
+study: .venv/ready  ## set up, run the whole study on the embedded model, say where the report is
+	$(BIN)/workbench study
+
+test: .venv/dev lint .tl3/ready  ## everything that is checked on every change
+	$(BIN)/pytest
+	$(MAKE) notebooks
+
+lint: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+test-slow: .venv/dev  ## the organism against its bounds, and other checks that take minutes
+	$(BIN)/pytest -m slow
+
+test-browser: .venv/dev  ## the report in a real browser (Debian's chromium)
+	$(BIN)/pytest -m browser
+
+notebooks: .venv/dev
+	$(BIN)/jupytext --check 'jupytext --to ipynb --output - {}' notebooks/*.py > /dev/null
+	$(BIN)/pytest --nbmake notebooks/*.ipynb -p no:cacheprovider -o filterwarnings=default
+
+benchmark: .venv/dev  ## ratios side by side, printed as tables
+	$(BIN)/python benchmarks/extraction.py
+
+organism: .venv/dev  ## train the embedded model from nothing and check it
+	$(BIN)/workbench organism train --out runs/organism-model
+	$(BIN)/workbench organism check runs/organism-model
+
+# torch first and by itself: the CPU build of constraints.txt, where it is at hand, instead of gigabytes of CUDA.
+.venv/torch: constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	touch $@
+
+.venv/ready: .venv/torch pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv/dev: .venv/torch pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch .venv/ready $@
+
+# The last release with a HookedTransformer, put beside the installed one for a single test.
+.tl3/ready: .venv/torch
+	$(BIN)/python -m pip install --quiet --no-deps --target .tl3 transformer-lens==3.9.0 better-abc==0.0.3
+	touch $@
+
+clean:
+	rm -rf .venv .tl3 runs

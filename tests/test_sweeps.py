@@ -1,0 +1,178 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import make_site
+
+from workbench.activations import Activations
+from workbench.directions import contrast, role_vectors
+from workbench.errors import DataError
+from workbench.evaluation.splits import make_splits
+from workbench.evaluation.verdict import FAIL, PASS, UNTESTED, Line, conclude, judge_method
+from workbench.persona_space import PersonaSpace
+from workbench.sweeps import _bootstrap_pc1, recommend, split_half_cosines, sweep_layers
+
+
+def noisy(acts: Activations, size: list[float]) -> Activations:
+    """Drown the planted direction in noise of a different size at each layer."""
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.randn(acts.values.shape, generator=generator) * torch.tensor(size)[None, :, None]
+    return Activations(acts.values + noise, acts.rows, acts.site)
+
+
+@pytest.fixture
+def splits(planted):
+    acts, _, _ = planted
+    return make_splits(acts.rows["role"], acts.rows["question_index"].tolist())
+
+
+def test_splits_share_no_role_and_no_question(planted, splits):
+    acts, _, _ = planted
+    parts = {name: splits.part(acts, name).rows for name in ("fit", "choose", "report")}
+    for a in parts:
+        for b in parts:
+            if a < b:
+                assert set(parts[a]["role"]) & set(parts[b]["role"]) == {"default"}
+                assert not set(parts[a]["question_index"]) & set(parts[b]["question_index"])
+    assert sum(part == "fit" for part in splits.roles.values()) == 12
+
+
+def test_splits_depend_on_the_seed_only(planted):
+    acts, _, _ = planted
+    roles, questions = acts.rows["role"], acts.rows["question_index"].tolist()
+    assert make_splits(roles, questions, 1) == make_splits(reversed(list(roles)), questions, 1)
+    assert make_splits(roles, questions, 1) != make_splits(roles, questions, 2)
+
+
+def test_splits_survive_json(splits):
+    import json
+
+    assert type(splits).from_dict(json.loads(json.dumps(splits.to_dict()))) == splits
+
+
+@pytest.mark.parametrize(("roles", "questions"), [(7, 6), (20, 2)])
+def test_too_little_for_three_splits(roles, questions):
+    with pytest.raises(DataError, match=f"there are {roles} and {questions}"):
+        make_splits([f"r{i}" for i in range(roles)], list(range(questions)))
+
+
+def test_the_less_noisy_layer_is_recommended(planted, splits):
+    acts, _, _ = planted
+    sweep = sweep_layers(noisy(acts, [20.0, 0.1]), splits, n_boot=100)
+    assert sweep.recommendation.layer == 1
+    table = sweep.table.set_index("layer")
+    assert table.loc[1, "auc"] > 0.95 > table.loc[0, "auc"]
+    assert table.loc[1, "split_half"] > 0.95
+    assert (table["auc_low"] <= table["auc"]).all()
+    assert (table["auc"] <= table["auc_high"]).all()
+
+
+def test_shuffled_labels_separate_nothing(planted, splits):
+    acts, _, _ = planted
+    rng = np.random.default_rng(0)
+    rows = acts.rows.assign(role=rng.permutation(acts.rows["role"]))
+    table = sweep_layers(Activations(acts.values, rows, acts.site), splits, n_boot=50).table
+    assert table["auc"].between(0.25, 0.75).all()
+    assert (table["split_half"].abs() < 0.6).all()
+
+
+def test_the_report_split_is_not_looked_at(planted, splits):
+    """Wreck every row of the report split: the table's held-out numbers stay as they were."""
+    acts, _, _ = planted
+    wrecked = acts.values.clone()
+    wrecked[torch.tensor(splits.mask(acts.rows, "report"))] *= -50
+    columns = ["auc", "auc_low", "cohens_d", "cos_pc1", "default_rank"]
+    a = sweep_layers(acts, splits, n_boot=30).table[columns]
+    b = sweep_layers(Activations(wrecked, acts.rows, acts.site), splits, n_boot=30).table[columns]
+    pd.testing.assert_frame_equal(a, b)
+
+
+def test_bootstrap_of_pc1_from_inner_products_is_the_real_thing(planted):
+    """The first draw by hand: redraw the roles, fit, compare."""
+    vectors = role_vectors(planted[0])
+    draws = _bootstrap_pc1(vectors, 0, 3, seed=4)
+    roles = np.flatnonzero(vectors.rows["role"] != "default")
+    index = np.random.default_rng(4).integers(len(roles), size=len(roles))
+    matrix = vectors.values[:, 0].double().numpy()
+    drawn, default = matrix[roles[index]], matrix[np.flatnonzero(vectors.rows["role"] == "default")[0]]
+    pc1 = np.linalg.svd(drawn - drawn.mean(0))[2][0]
+    axis = default - drawn.mean(0)
+    assert draws[0] == pytest.approx(abs(pc1 @ axis) / np.linalg.norm(axis), abs=1e-9)
+
+
+def test_split_halves_share_nothing(planted):
+    acts, _, _ = planted
+    cosines = split_half_cosines(role_vectors(acts), acts)
+    assert cosines.shape == (40, 2)
+    assert cosines.min() > 0.9
+
+
+def table_of(auc: list[float], d: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"layer": range(len(auc)), "auc": auc, "cohens_d": d})
+
+
+def draws_of(values: list[float], spread: float) -> dict[int, np.ndarray]:
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=200)
+    return {i: v + spread * (common + rng.normal(size=200)) for i, v in enumerate(values)}
+
+
+def test_a_clear_best_layer_wins():
+    auc, d = [0.6, 0.9, 0.7], [0.3, 2.0, 0.6]
+    found = recommend(table_of(auc, d), draws_of(auc, 0.001), draws_of(d, 0.001))
+    assert (found.layer, found.tied, found.saturated) == (1, (1,), False)
+    assert "above every other layer" in found.reason
+
+
+def test_saturation_is_named_and_cohens_d_decides():
+    auc, d = [0.995, 1.0, 1.0, 1.0], [2.0, 3.0, 4.0, 6.0]
+    found = recommend(table_of(auc, d), draws_of(auc, 0.01), draws_of(d, 0.01))
+    assert (found.layer, found.saturated) == (3, True)
+    assert "saturated" in found.reason
+
+
+def test_full_ties_go_to_the_middle():
+    auc, d = [0.9] * 5, [2.0] * 5
+    found = recommend(table_of(auc, d), draws_of(auc, 0.05), draws_of(d, 0.5))
+    assert found.layer == 2
+    assert "nearest the middle" in found.reason
+
+
+def test_verdict_of_a_planted_axis_waits_for_the_causal_test(planted, splits):
+    acts, _, _ = planted
+    sweep = sweep_layers(acts, splits, n_boot=50)
+    verdict = judge_method(acts, splits, sweep.table, sweep.recommendation.layer, "fully")
+    assert [line.outcome for line in verdict.lines] == [PASS, PASS, PASS, UNTESTED]
+    assert verdict.conclusion == "cannot tell: (iv) untested, the rest passed"
+
+
+def test_verdict_of_noise_is_no():
+    """No direction in the data at all: the tool must say so."""
+    generator = torch.Generator().manual_seed(11)
+    rows = [(name, i % 6) for name in ["default", *[f"r{i:02d}" for i in range(24)]] for i in range(48 if name == "default" else 12)]
+    table = pd.DataFrame(rows, columns=["role", "question_index"]).assign(label=3)
+    acts = Activations(torch.randn(len(table), 2, 32, generator=generator), table, make_site(2, 32))
+    splits = make_splits(table["role"], table["question_index"].tolist())
+    sweep = sweep_layers(acts, splits, n_boot=50)
+    verdict = judge_method(acts, splits, sweep.table, sweep.recommendation.layer, "fully")
+    assert verdict.conclusion.startswith("does not hold: (i)")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "conclusion"),
+    [
+        ((PASS, PASS, FAIL, PASS), "holds"),
+        ((PASS, FAIL, PASS, UNTESTED), "does not hold: (ii) failed"),
+        ((FAIL, PASS, PASS, FAIL), "does not hold: (i) and (iv) failed"),
+        ((UNTESTED, PASS, PASS, UNTESTED), "cannot tell: (i) and (iv) untested, the rest passed"),
+        ((UNTESTED, UNTESTED, UNTESTED, UNTESTED), "cannot tell: (i) and (ii) and (iv) untested"),
+    ],
+)
+def test_what_follows_from_the_lines(outcomes, conclusion):
+    numbers = ("(i)", "(ii)", "(iii)", "(iv)")
+    assert conclude(tuple(Line(f"{n} line", outcome, "") for n, outcome in zip(numbers, outcomes, strict=True))) == conclusion
+
+
+def test_contrast_and_space_agree_on_the_middle(planted):
+    vectors = role_vectors(planted[0])
+    assert float(PersonaSpace(0).fit(vectors).component(1).cosine(contrast(vectors).at(0))[0]) > 0.97

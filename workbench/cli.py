@@ -1,0 +1,175 @@
+"""The command line: one function a command, no logic, heavy imports inside the functions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import WorkbenchError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+                  help="Find out where a chat model's persona lives in its activations, and watch it move.")  # fmt: skip
+organism_app = typer.Typer(no_args_is_help=True, help="The embedded model: train it, check it against what was planted.")
+app.add_typer(organism_app, name="organism")
+
+Model = Annotated[str, typer.Option(help="organism, a local folder, or a Hugging Face hub name")]
+RunFolder = Annotated[Path, typer.Argument(help="a study's folder")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; the first accelerator where not given")]
+Template = Annotated[str | None, typer.Option(help="a Jinja file, for models without a chat template")]
+Revision = Annotated[str | None, typer.Option(help="branch, tag or commit of a hub model")]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="run code that comes with the model")]
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence and exit code 1; Ctrl-C keeps what is finished."""
+    try:
+        app()
+    except WorkbenchError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("workbench: interrupted; what is finished is kept, and the same command continues from there", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def study(
+    model: Model = "organism",
+    out: Annotated[Path | None, typer.Option(help="the run's folder; runs/MODEL where not given")] = None,
+    roles: Annotated[str | None, typer.Option(help="how many roles, or a folder of role files")] = None,
+    questions: Annotated[str | None, typer.Option(help="how many questions, or a file")] = None,
+    prompts: Annotated[int | None, typer.Option(help="system prompts a role")] = None,
+    samples: Annotated[int | None, typer.Option(help="answers to each prompt and question")] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of everything that is drawn")] = None,
+    layers: Annotated[str | None, typer.Option(help="blocks to read, e.g. 10-20 or 4,8,12; all where not given")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="longest answer")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="answers generated at once")] = None,
+    dtype: Dtype = None, device: Device = None, chat_template: Template = None, revision: Revision = None, trust_remote_code: Trust = False,
+    full: Annotated[bool, typer.Option("--full", help="the whole library: all roles, five prompts, all questions")] = False,
+    config: Annotated[Path | None, typer.Option(help="a JSON file of settings; options given here win")] = None,
+) -> None:  # fmt: skip
+    """Run a whole study, or continue one: rollouts, activations, persona space, axis, sweep, report."""
+    given = {
+        "roles": _number_or_text(roles), "questions": _number_or_text(questions), "prompts": prompts, "samples": samples, "seed": seed,
+        "layers": _layers(layers), "max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype, "device": device,
+        "chat_template": chat_template, "revision": revision,
+    }  # fmt: skip
+    from .study import FULL, run_study
+
+    settings = (FULL if full else {}) | _read_config(config) | {k: v for k, v in given.items() if v is not None}
+    settings |= {"trust_remote_code": True} if trust_remote_code else {}
+    model = settings.pop("model", model) if model == "organism" else model
+    run = _watched(lambda watch: run_study(model, out, watch, **settings))
+    _closing(run)
+
+
+def _step(name: str, text: str) -> None:
+    def command(run: RunFolder) -> None:
+        from .store import open_run
+        from .study import STEPS, Lazy
+
+        opened = open_run(run)
+        _watched(lambda watch: STEPS[name](opened, Lazy(opened), watch))
+        facts = {k: v for k, v in opened.study["steps"][name].items() if k not in ("state", "finished", "site", "notes")}
+        print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in facts.items()))
+
+    command.__doc__ = text
+    app.command(name)(command)
+
+
+for _name, _text in {
+    "rollouts": "Generate the responses that a run's plan asks for.",
+    "judge": "Label the responses of a run.",
+    "extract": "Read the mean activations of a run's responses.",
+    "axis": "Role vectors and the Assistant Axis of a run.",
+    "sweep": "Layer sweep, recommended layer and verdict of a run.",
+    "report": "Write a run's report again.",
+}.items():
+    _step(_name, _text)
+
+
+@app.command()
+def doctor(
+    model: Annotated[str, typer.Argument(help="organism, a local folder, or a hub name")] = "organism",
+    dtype: Dtype = None, device: Device = None, chat_template: Template = None, revision: Revision = None, trust_remote_code: Trust = False,
+) -> None:  # fmt: skip
+    """Look a model over before hours are spent: template, spans, stop tokens, hooks, context, memory, speed."""
+    from .models.doctor import examine
+    from .models.loading import load_model
+
+    loaded = load_model(
+        model, dtype=dtype, device=device, chat_template=chat_template, revision=revision, trust_remote_code=trust_remote_code
+    )
+    checks = examine(loaded)
+    for check in checks:
+        print(f"{check.outcome:<5} {check.name:<16} {check.finding}")
+    if any(check.outcome == "fail" for check in checks):
+        raise typer.Exit(1)
+
+
+@organism_app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="folder for the model and its checkpoints")] = Path("runs/organism-model"),
+    seed: Annotated[int, typer.Option(help="seed of texts, order and weights")] = 0,
+) -> None:
+    """Train the embedded model from nothing (about ten minutes on one core)."""
+    from .organism.train import train as run_training
+
+    _watched(lambda watch: run_training(out, seed=seed, report=lambda stage, done, total, loss: watch(f"train: {stage}", done, total)))
+    print(f"trained: {out}; next: workbench organism check {out}")
+
+
+@organism_app.command()
+def check(
+    folder: Annotated[Path | None, typer.Argument(help="a trained folder; the shipped model where not given")] = None,
+) -> None:
+    """Measure a trained organism against what was planted, and print every figure beside its bound."""
+    from .organism.check import check as run_check
+
+    result = _watched(lambda watch: run_check(folder, watch))
+    print(result.to_text())
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+def _watched(job: Callable[..., Any]) -> Any:
+    from .progress import terminal_progress
+
+    with terminal_progress() as watch:
+        return job(watch)
+
+
+def _closing(run: Any) -> None:
+    from .study import found
+
+    print(f"Found: {found(run)}.\nReport: {run.report}")
+
+
+def _number_or_text(value: str | None) -> int | str | None:
+    return int(value) if value is not None and value.lstrip("-").isdigit() else value
+
+
+def _layers(value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        ranges = [part.split("-") for part in value.split(",")]
+        return tuple(n for r in ranges for n in range(int(r[0]), int(r[-1]) + 1))
+    except ValueError:
+        raise typer.BadParameter(f"{value!r}: layers are numbers and ranges, e.g. 10-20 or 4,8,12") from None
+
+
+def _read_config(path: Path | None) -> dict[str, Any]:
+    import json
+
+    if path is None:
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise WorkbenchError(f"the settings in {path} cannot be read: {error}") from error

@@ -1,0 +1,27 @@
+"""The one family of errors a user meets: each message is a sentence that says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class WorkbenchError(Exception):
+    """Anything that a user can mend; the command line prints the message without a traceback."""
+
+
+class ModelError(WorkbenchError):
+    """A model cannot be found, loaded or hooked."""
+
+
+class ChatError(WorkbenchError):
+    """A conversation cannot be rendered, or the place of a message in it cannot be proven."""
+
+
+class LibraryError(WorkbenchError):
+    """A role, trait or question file is missing or malformed."""
+
+
+class DataError(WorkbenchError):
+    """Tensors and tables do not fit each other, or do not suffice for what is asked."""
+
+
+class RunError(WorkbenchError):
+    """A run folder is unreadable, foreign, damaged or belongs to another configuration."""

@@ -1,0 +1,1 @@
+"""Numbers with intervals: how well an axis separates, and what a study may conclude."""

@@ -1,0 +1,84 @@
+"""Effect sizes and their intervals. Resampling goes over roles, never over single responses of one role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from ..errors import DataError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def auc(positive: Sequence[float] | np.ndarray, negative: Sequence[float] | np.ndarray) -> float:
+    """Probability that a positive score exceeds a negative one (ties count half): the area under the ROC curve."""
+    positive, negative = np.asarray(positive, float), np.asarray(negative, float)
+    if not len(positive) or not len(negative):
+        raise DataError(f"an AUC needs both groups; there are {len(positive)} and {len(negative)} scores")
+    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
+    return float((ranks.sum() - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative)))
+
+
+def cohens_d(positive: Sequence[float] | np.ndarray, negative: Sequence[float] | np.ndarray) -> float:
+    """Difference of the means in units of the pooled standard deviation; + where `positive` is larger."""
+    positive, negative = np.asarray(positive, float), np.asarray(negative, float)
+    if len(positive) < 2 or len(negative) < 2:
+        raise DataError(f"Cohen's d needs two scores in each group; there are {len(positive)} and {len(negative)}")
+    freedom = len(positive) + len(negative) - 2
+    pooled = ((len(positive) - 1) * positive.var(ddof=1) + (len(negative) - 1) * negative.var(ddof=1)) / freedom
+    return float((positive.mean() - negative.mean()) / np.sqrt(pooled)) if pooled > 0 else float("nan")
+
+
+def separation(
+    positive: np.ndarray, negative: np.ndarray, groups: np.ndarray, statistic: Callable = auc, n_boot: int = 500, seed: int = 0
+) -> tuple[Interval, np.ndarray]:
+    """A statistic of two samples with a bootstrap interval: positive rows and whole negative groups are redrawn.
+
+    Parameters
+    ----------
+    positive, negative
+        Scores; `groups` names each negative score's role.
+
+    Returns
+    -------
+    (Interval, ndarray)
+        The statistic, and its bootstrap draws. The same seed redraws the same rows, so that draws of several layers
+        are paired.
+    """
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(groups == name) for name in np.unique(groups)]
+    draws = np.empty(n_boot)
+    for i in range(n_boot):
+        rows = np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])
+        draws[i] = statistic(positive[rng.integers(len(positive), size=len(positive))], negative[rows])
+    return interval(statistic(positive, negative), draws), draws
+
+
+def interval(value: float, draws: np.ndarray) -> Interval:
+    """The 95 % percentile interval of bootstrap draws around a value; NaN draws are left out."""
+    draws = draws[np.isfinite(draws)]
+    low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
+    return Interval(float(value), float(low), float(high))
+
+
+def wilson(successes: int, n: int) -> Interval:
+    """A rate with its 95 % Wilson interval."""
+    if n == 0:
+        return Interval(float("nan"), 0.0, 1.0)
+    z, rate = 1.959964, successes / n
+    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Interval(rate, max(0.0, float(centre - half)), min(1.0, float(centre + half)))

@@ -1,0 +1,139 @@
+"""What a study may conclude: four lines, each pass, fail or untested, with their evidence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+
+from ..activations import Activations
+from ..conversations import DEFAULT_ROLE
+from ..directions import contrast, role_vectors
+from ..errors import DataError
+from ..sweeps import kept_responses, layer_separation
+from .splits import Splits
+from .statistics import auc
+
+PASS, FAIL, UNTESTED = "pass", "fail", "untested"
+LIMITS = (
+    "Nothing here says that a model is safe: an axis that separates need not be one that controls.",
+    "Raw projections are in units of one model's residual stream at one layer, and depend on the chat template: they are not compared "
+    "across models, layers or templates.",
+    "A response's mean activation is made largely of the response's own words; the separation found here is not all the model's doing.",
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the verdict.
+
+    Attributes
+    ----------
+    line
+        What is asked.
+    outcome
+        ``"pass"``, ``"fail"`` or ``"untested"``.
+    evidence
+        The numbers behind it, and the bound.
+    """
+
+    line: str
+    outcome: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The four lines and what follows from them."""
+
+    lines: tuple[Line, ...]
+    conclusion: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns ``line, outcome, evidence``."""
+        return pd.DataFrame([asdict(line) for line in self.lines])
+
+    def to_dict(self) -> dict:
+        """Plain values for ``study.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Verdict:
+        """The verdict of :meth:`to_dict`."""
+        return cls(tuple(Line(**line) for line in values["lines"]), values["conclusion"])
+
+
+def judge_method(acts: Activations, splits: Splits, table: pd.DataFrame, layer: int, keep: str, seed: int = 0) -> Verdict:
+    """The verdict of a study at the chosen layer; the report split is looked at here and nowhere before.
+
+    Parameters
+    ----------
+    acts
+        Response means of all roles.
+    table
+        The layer sweep's.
+    layer
+        The layer that was chosen without the report split.
+    """
+    row = table[table["layer"] == layer].iloc[0]
+    lines = (_separates(acts, splits, layer, keep, seed), _repeats(row), _is_pc1(row), _causes())
+    return Verdict(lines, conclude(lines))
+
+
+def cannot_judge(reason: str) -> Verdict:
+    """The verdict of a study that is too small: nothing was tested, and why."""
+    names = (_SEPARATES, _REPEATS, _IS_PC1)
+    return Verdict((*(Line(name, UNTESTED, reason) for name in names), _causes()), f"cannot tell: {reason}")
+
+
+_SEPARATES = "(i) Held-out default responses lie beyond held-out roles on the axis"
+_REPEATS = "(ii) The axis of one half of the data is the axis of the other"
+_IS_PC1 = "(iii) The first principal component is the axis"
+_CAUSES = "(iv) Moving along the axis changes behaviour, and matched controls do not"
+
+
+def _separates(acts: Activations, splits: Splits, layer: int, keep: str, seed: int) -> Line:
+    try:
+        axis = contrast(role_vectors(splits.part(acts, "fit"), keep, 1))
+        held_out = kept_responses(splits.part(acts, "report"), keep)
+        area, _ = layer_separation(axis, held_out, layer, auc, 500, seed)
+    except DataError as error:
+        return Line(_SEPARATES, UNTESTED, str(error))
+    means = held_out.mean("role")
+    scores = means.project(axis)[layer]
+    default = means.rows["role"] == DEFAULT_ROLE
+    beyond = float((scores[~default] < scores[default].iloc[0]).mean())
+    evidence = (
+        f"the default's mean lies beyond {beyond:.0%} of {int((~default).sum())} roles (bound 90 %); AUC of single responses "
+        f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}] (bound: interval above .700)"
+    )
+    return Line(_SEPARATES, PASS if beyond >= 0.9 and area.low > 0.7 else FAIL, evidence)
+
+
+def _repeats(row: pd.Series) -> Line:
+    evidence = f"cosine {row['split_half']:.3f} [{row['split_half_low']:.3f}, {row['split_half_high']:.3f}] (bound .900)"
+    return Line(_REPEATS, PASS if row["split_half"] >= 0.9 else FAIL, evidence)
+
+
+def _is_pc1(row: pd.Series) -> Line:
+    evidence = (
+        f"on PC1 the default lies beyond {row['default_rank']:.0%} of the roles (bound 95 %); |cosine| with the axis "
+        f"{row['cos_pc1']:.3f} [{row['cos_pc1_low']:.3f}, {row['cos_pc1_high']:.3f}] (bound: interval above .500)"
+    )
+    return Line(_IS_PC1, PASS if row["default_rank"] >= 0.95 and row["cos_pc1_low"] > 0.5 else FAIL, evidence)
+
+
+def _causes() -> Line:
+    return Line(_CAUSES, UNTESTED, "not built yet: needs interventions with controls of the same dose")
+
+
+def conclude(lines: tuple[Line, ...]) -> str:
+    """Conclude: "holds" needs (i), (ii) and (iv); one failure among them is enough for "does not hold"."""
+    needed = [lines[0], lines[1], lines[3]]
+    failed = [line.line.split(" ")[0] for line in needed if line.outcome == FAIL]
+    if failed:
+        return f"does not hold: {' and '.join(failed)} failed"
+    untested = [line.line.split(" ")[0] for line in needed if line.outcome == UNTESTED]
+    if untested:
+        return f"cannot tell: {' and '.join(untested)} untested" + ("" if len(untested) == len(needed) else ", the rest passed")
+    return "holds"

@@ -1,0 +1,76 @@
+"""Label responses 0-3: how far is the role played? A failed judgement is a row with an error, never a missing row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pandas as pd
+
+from .conversations import Judgement
+from .errors import DataError
+from .models.hooked import HookedModel
+from .organism.judge import RuleJudge
+
+COLUMNS = ["row", "judge", "label", "reason", "raw", "error"]
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Anything that labels a response.
+
+    Attributes
+    ----------
+    name
+        Kept with every judgement.
+    """
+
+    name: str
+
+    def judge(self, role: str, question: str, response: str) -> Judgement:
+        """Label one response to one question, given under one role."""
+        ...
+
+
+def judge_for(model: HookedModel) -> Judge | None:
+    """The judge that comes with a model: the rules of its world for an organism, None for every other."""
+    has_world = model.folder is not None and (Path(model.folder) / "organism.json").exists()
+    return RuleJudge(model.folder) if has_world else None
+
+
+def judge(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
+    """Rollouts with the columns ``label, reason, judge`` (label None throughout where there is no judge).
+
+    Raises
+    ------
+    DataError
+        Where a column that is needed is missing.
+    """
+    labels = judgements(rollouts, judge).set_index("row")
+    out = rollouts.copy()
+    for column in ("label", "reason", "judge"):
+        out[column] = out["row"].map(labels[column])
+    return out
+
+
+def judgements(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
+    """One record a response: ``row, judge, label, reason, raw, error``, in the order of the rollouts."""
+    if missing := [name for name in ("row", "role", "messages", "response") if name not in rollouts]:
+        raise DataError(f"rollouts need the column {missing[0]!r} to be judged")
+    records = []
+    for row in rollouts.to_dict("records"):
+        if judge is None:
+            records.append((row["row"], "", None, "no judge", "", ""))
+        elif row.get("error"):
+            records.append((row["row"], judge.name, None, "", "", f"not judged: {row['error']}"))
+        else:
+            found = judge.judge(row["role"], _question(row["messages"]), row["response"])
+            records.append((row["row"], judge.name, found.label, found.reason, found.raw, found.error))
+    frame = pd.DataFrame(records, columns=COLUMNS)
+    return frame.astype({"label": "Int8"})
+
+
+def _question(messages: str | list) -> str:
+    turns = json.loads(messages) if isinstance(messages, str) else messages
+    return next((turn["text"] for turn in reversed(turns) if turn["speaker"] == "user"), "")

@@ -1,0 +1,184 @@
+"""Mean residual streams over responses, at all layers, in one pass and bounded memory.
+
+Rows are right-padded and run without a mask (causal attention never looks to the right), through the blocks
+only (no logits); each layer's hook pools its residual to one float32 vector a row and lets it go. Memory does
+not grow with layers x tokens or with the number of rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..activations import Activations
+from ..conversations import Conversation
+from ..errors import ChatError, DataError
+from .chat import token_range
+from .hooked import HookedModel
+
+Progress = Callable[[int, int], None]
+"""Called with rows done and rows in all."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What to read for one row: token ids, and the half-open range of positions whose mean is taken."""
+
+    ids: tuple[int, ...]
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end <= len(self.ids):
+            raise DataError(f"positions {self.start} to {self.end} are not within a text of {len(self.ids)} tokens")
+
+
+def extract(
+    model: HookedModel, rows: pd.DataFrame, layers: Sequence[int] | None = None,
+    token_budget: int = 4096, progress: Progress | None = None,
+) -> Activations:  # fmt: skip
+    """Mean residual (``resid_post``) over each row's response, at every layer.
+
+    Parameters
+    ----------
+    rows
+        Rollouts (``messages`` with ``response_ids``, or ``response`` as text), or ready texts (``text, start, end``:
+        character spans, no template; for base models and third-person text). Rows with an ``error`` are left out.
+    layers
+        0-based blocks; all where None.
+    token_budget
+        Padded tokens a batch; bounds the memory.
+    progress
+        Called after every batch.
+
+    Returns
+    -------
+    Activations
+        Rows in the order given; ``values`` float32 [row, layer, d_model]; means leave out special tokens.
+    """
+    if "error" in rows:
+        rows = rows[rows["error"].fillna("") == ""]
+    rows = rows.reset_index(drop=True)
+    readings = readings_of(model, rows)
+    site = model.site(layers, chat="text" not in rows)
+    values = torch.zeros(len(rows), len(site.layers), model.d_model)
+    done = 0
+    for index, means in pooled(model, readings, site.layers, token_budget):
+        values[index] = means
+        done += len(index)
+        if progress:
+            progress(done, len(rows))
+    return Activations(values, rows.drop(columns=[c for c in ("messages", "response_ids", "text") if c in rows]), site)
+
+
+def readings_of(model: HookedModel, rows: pd.DataFrame) -> list[Reading]:
+    """Token ids and span of each row; an error names the row whose span cannot be proven."""
+    make = _text_reading if "text" in rows else _rollout_reading
+    readings = []
+    for index, row in enumerate(rows.to_dict("records")):
+        try:
+            readings.append(make(model, dict(row)))  # type: ignore[arg-type]
+        except (ChatError, DataError) as error:
+            raise type(error)(f"row {row.get('row', index)}: {error}") from error
+        if len(readings[-1].ids) > model.context:
+            raise DataError(
+                f"row {row.get('row', index)} has {len(readings[-1].ids)} tokens; the context of {model.name} is {model.context}"
+            )
+    return readings
+
+
+def _rollout_reading(model: HookedModel, row: dict[str, Any]) -> Reading:
+    messages = row["messages"]
+    conversation = Conversation.of(json.loads(messages) if isinstance(messages, str) else messages)
+    answer = row.get("response_ids")
+    if answer is not None and len(answer):
+        # Our own generation: the ids themselves are the proof of where the answer lies.
+        prompt = model.chat_format.prompt_ids(conversation)
+        return Reading((*prompt, *map(int, answer)), len(prompt), len(prompt) + len(answer))
+    rendered = model.render(conversation.plus("assistant", row["response"]))
+    start, end = rendered.span(-1).tokens
+    return Reading(rendered.ids[:end], start, end)
+
+
+def _text_reading(model: HookedModel, row: dict[str, Any]) -> Reading:
+    text, chars = row["text"], (int(row["start"]), int(row["end"]))
+    if not 0 <= chars[0] < chars[1] <= len(text):
+        raise DataError(f"characters {chars[0]} to {chars[1]} are not within a text of {len(text)}")
+    encoded = model.tokenizer(text, add_special_tokens=True, return_offsets_mapping=True)
+    # A begin-of-text token has the empty range (0, 0): it never counts as inside.
+    start, end = token_range(text, encoded["offset_mapping"], chars)
+    return Reading(tuple(encoded["input_ids"][:end]), start, end)
+
+
+def pooled(
+    model: HookedModel, readings: Sequence[Reading], layers: Sequence[int], token_budget: int = 4096
+) -> Iterator[tuple[list[int], Float[Tensor, "batch layer d_model"]]]:
+    """Yield (positions among `readings`, their means) a batch at a time, longest batches first."""
+    for batch in batches_by_length([len(r.ids) for r in readings], token_budget):
+        yield batch, _pool_batch(model, [readings[i] for i in batch], layers)
+
+
+def batches_by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Positions sorted by length, longest first, in batches of at most `token_budget` padded tokens."""
+    batches: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= token_budget:
+            batches[-1].append(position)
+        else:
+            batches.append([position])
+    return batches
+
+
+def _pool_batch(model: HookedModel, readings: Sequence[Reading], layers: Sequence[int]) -> Tensor:
+    width = max(len(r.ids) for r in readings)
+    pad = model.stop_ids[0] if model.stop_ids else 0
+    ids = torch.tensor([list(r.ids) + [pad] * (width - len(r.ids)) for r in readings])
+    first, last = min(r.start for r in readings), max(r.end for r in readings)
+    positions = torch.arange(first, last)
+    spans = torch.tensor([(r.start, r.end) for r in readings])
+    inside = (positions >= spans[:, :1]) & (positions < spans[:, 1:])
+    weights = inside.float() / inside.sum(1, keepdim=True)
+    out = torch.empty(len(readings), len(layers), model.d_model)
+    moved: dict[torch.device, Tensor] = {}
+
+    def pool(slot: int) -> Callable[[Tensor, Any], None]:
+        def hook(residual: Tensor, hook: Any) -> None:
+            w = moved.setdefault(residual.device, weights.to(residual.device))
+            means = torch.bmm(w[:, None], residual[:, first:last].float()).squeeze(1)
+            out[:, slot] = means.to("cpu")
+
+        return hook
+
+    with model.hooks([(model.resid_post(layer), pool(slot)) for slot, layer in enumerate(layers)]):
+        model.body(ids)
+    return out
+
+
+def token_activations(model: HookedModel, conversation: Conversation, layers: Sequence[int] | None = None) -> Activations:
+    """The residual stream at every token of one conversation.
+
+    Returns
+    -------
+    Activations
+        A row a token with columns ``token`` (position), ``text``, ``message`` (index of the turn, -1 for the
+        template's own tokens) and ``speaker``.
+    """
+    rendered = model.render(conversation)
+    site = model.site(layers, pooling="token")
+    if len(rendered.ids) > model.context:
+        raise DataError(f"a conversation of {len(rendered.ids)} tokens; the context of {model.name} is {model.context}")
+    cache = model.run_with_cache(torch.tensor([rendered.ids]), [model.resid_post(layer) for layer in site.layers])
+    values = torch.stack([tensor[0].float().cpu() for tensor in cache.values()], dim=1)
+    table = pd.DataFrame({"token": range(len(rendered.ids)), "text": [model.tokenizer.decode([i]) for i in rendered.ids]})
+    table["message"], table["speaker"] = -1, ""
+    for span in rendered.spans:
+        inside = range(*span.tokens)
+        table.loc[inside, "message"], table.loc[inside, "speaker"] = span.message, span.speaker
+    return Activations(values, table, site)

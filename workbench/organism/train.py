@@ -1,0 +1,187 @@
+"""Train the organism: two stages of plain next-token loss, reproducible from a seed.
+
+Stage 1 reads third-person stories (the base model); stage 2 is mostly chat. Nothing about an axis is put
+into the weights by hand.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from .recipe import SPECIAL_TOKENS, Recipe, batches, chats, stories, take_tokens
+from .saving import save_checkpoint
+from .world import World
+
+Report = Callable[[str, int, int, float], None]
+"""Called after every step: stage, tokens done, tokens of the stage, loss in nats per token."""
+
+
+def train(
+    out: Path,
+    world: World | None = None,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    report: Report = lambda stage, done, total, loss: None,
+) -> Path:
+    """Train an organism and write its checkpoints below `out`.
+
+    Parameters
+    ----------
+    out
+        Folder for the final model; ``base/`` and ``step-NN/`` (NN = per cent of stage 2) go below it.
+    world, recipe
+        What is spoken and how it is learned.
+    seed
+        Seed of texts, order and initial weights. The same seed gives the same weights bit for bit on the same
+        machine with one thread; elsewhere, within the bounds of ``workbench organism check``.
+
+    Returns
+    -------
+    Path
+        `out`.
+    """
+    world, recipe = world or World(), recipe or Recipe()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run = _Run(Path(out), world, recipe, seed, report)
+        run.stage("stories", stories(world, seed), recipe.story_tokens, save_at={1.0: "base"})
+        marks = {share: f"step-{round(100 * share):02d}" for share in recipe.checkpoints_at}
+        run.stage("chat", chats(world, recipe, seed), recipe.chat_tokens, save_at={**marks, 1.0: ""})
+    finally:
+        torch.set_num_threads(threads)
+    return Path(out)
+
+
+def build_tokenizer(world: World, recipe: Recipe, seed: int) -> Tokenizer:
+    """A byte-level BPE learned on a sample of both stages; any text encodes."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=recipe.vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    sample = [stream for _, stream in zip(range(6000), chats(world, recipe, seed), strict=False)]
+    sample += [stream for _, stream in zip(range(3000), stories(world, seed), strict=False)]
+    plain = [text for s in sample for text in _without_special(s)]
+    tokenizer.train_from_iterator(plain, trainer)
+    return tokenizer
+
+
+def _without_special(text: str) -> list[str]:
+    for token in SPECIAL_TOKENS:
+        text = text.replace(token, "\n")
+    return [line for line in text.split("\n") if line]
+
+
+@dataclass
+class _Run:
+    """Model, optimisers and the tokens seen so far."""
+
+    out: Path
+    world: World
+    recipe: Recipe
+    seed: int
+    report: Report
+    data_hashes: dict[str, str] = field(default_factory=dict)
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.seed)
+        self.tokenizer = build_tokenizer(self.world, self.recipe, self.seed)
+        self.model = build_model(self.recipe)
+        hidden = [w for name, w in self.model.named_parameters() if w.ndim == 2 and "embed" not in name]
+        other = [w for name, w in self.model.named_parameters() if w.ndim != 2 or "embed" in name]
+        recipe = self.recipe
+        self.optimizers: tuple[torch.optim.Optimizer, ...] = (
+            torch.optim.Muon(hidden, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(other, lr=recipe.lr, weight_decay=0.0, betas=(0.9, 0.95)),
+        )
+
+    def stage(self, name: str, texts: Iterable[str], n_tokens: int, save_at: dict[float, str]) -> None:
+        """Train on `n_tokens` of `texts`; keep the model where `save_at` (share of the stage -> folder) says."""
+        rows, self.data_hashes[name] = take_tokens(iter(texts), n_tokens, self.encode, self.recipe.context)
+        total, done, losses = sum(map(len, rows)), 0, self.losses.setdefault(name, [])
+        waiting = sorted(save_at)
+        for batch in batches(rows, self.recipe.batch_tokens, random.Random(f"{name} order {self.seed}")):
+            self.set_rate(1.0 if name == "stories" else schedule(done / total, self.recipe))
+            losses.append(self.train_step(batch))
+            done += sum(map(len, batch))
+            self.report(name, done, total, losses[-1])
+            while waiting and done >= waiting[0] * total:
+                self.save(save_at[waiting.pop(0)], name)
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    def set_rate(self, factor: float) -> None:
+        warm = min(1.0, (self.step + 1) / self.recipe.warmup_steps)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.recipe.lr * factor * warm
+
+    def train_step(self, batch: list[list[int]]) -> float:
+        """One step on one batch: right-padded and without a mask, since attention is causal."""
+        longest = max(map(len, batch))
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in batch])
+        labels = torch.tensor([row + [-100] * (longest - len(row)) for row in batch])
+        logits = self.model(input_ids=ids, use_cache=False).logits
+        loss = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return loss.item()
+
+    def save(self, folder: str, stage: str) -> None:
+        tail = self.losses[stage][-100:]
+        facts = {
+            "world": self.world.to_dict(),
+            "recipe": self.recipe.to_dict(),
+            "seed": self.seed,
+            "stage": folder or "final",
+            "data_sha256": dict(self.data_hashes),
+            "loss_of_last_100_steps": round(sum(tail) / len(tail), 4),
+        }
+        save_checkpoint(self.out / folder, self.model, self.tokenizer, self.world, facts, chat=folder != "base")
+
+
+def schedule(share: float, recipe: Recipe) -> float:
+    """The learning rate's factor after this share of stage 2: constant, then a cosine."""
+    if share <= recipe.constant_share:
+        return 1.0
+    x = (share - recipe.constant_share) / (1 - recipe.constant_share)
+    return recipe.final_lr + (1 - recipe.final_lr) * (1 + math.cos(math.pi * min(1.0, x))) / 2
+
+
+def build_model(recipe: Recipe) -> LlamaForCausalLM:
+    """An untrained model of the recipe's shape."""
+    config = LlamaConfig(
+        vocab_size=recipe.vocab_size,
+        hidden_size=recipe.d_model,
+        intermediate_size=recipe.d_ff,
+        num_hidden_layers=recipe.n_layers,
+        num_attention_heads=recipe.n_heads,
+        num_key_value_heads=recipe.n_heads,
+        max_position_embeddings=recipe.context,
+        tie_word_embeddings=True,
+        pad_token_id=SPECIAL_TOKENS.index("<|pad|>"),
+        bos_token_id=SPECIAL_TOKENS.index("<|bos|>"),
+        eos_token_id=SPECIAL_TOKENS.index("<|eos|>"),
+    )
+    return LlamaForCausalLM(config)

@@ -1,0 +1,210 @@
+"""Role x prompt x question x sample -> responses. The plan comes first; the batches are a function of the plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import pandas as pd
+
+from .conversations import Conversation, Question, Role
+from .errors import ChatError, DataError
+from .models.generation import generate
+from .models.hooked import HookedModel
+
+DEFAULT_ANSWER_TOKENS = 256
+MIN_ANSWER_TOKENS = 48
+"""A prompt that leaves less than this in the model's context does not fit."""
+
+PLAN_COLUMNS = ["row", "role", "prompt_index", "question_index", "sample", "seed", "messages"]
+ANSWER_COLUMNS = ["response", "response_ids", "n_tokens", "finish_reason", "error"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be asked, and how.
+
+    Attributes
+    ----------
+    rows
+        A row a rollout: ``row`` (stable id), ``role, prompt_index, question_index, sample, seed, messages`` (JSON).
+    max_new_tokens
+        Longest answer, from what the longest prompt leaves.
+    batches
+        Positions among `rows`, longest prompts first.
+    notes
+        What was left out, in sentences.
+    temperature, top_p
+        Sampling.
+    """
+
+    rows: pd.DataFrame
+    max_new_tokens: int
+    batches: tuple[tuple[int, ...], ...]
+    notes: tuple[str, ...] = ()
+    temperature: float = 0.7
+    top_p: float = 0.9
+
+
+def plan_rollouts(
+    model: HookedModel, roles: Sequence[Role], questions: Sequence[Question], *, prompts: int = 2, samples: int = 1,
+    default_rollouts: int | None = 96, seed: int = 0, max_new_tokens: int | None = None, batch_size: int | None = None,
+    temperature: float = 0.7, top_p: float = 0.9,
+) -> Plan:  # fmt: skip
+    """Plan the rollouts of a study.
+
+    Parameters
+    ----------
+    prompts
+        System prompts a role, drawn with `seed` from those that fit the context.
+    samples
+        Answers to each prompt and question.
+    default_rollouts
+        Rollouts of the default role, spread over all its prompts and questions; as many as any role where None.
+    seed
+        Draws prompts; every row's own seed comes from it and the row's id.
+    max_new_tokens
+        Longest answer; where None, what the model's own generation settings say, else 256. Shortened to what the
+        longest prompt leaves in the context.
+    batch_size
+        Rows a batch; chosen by the model's width where None.
+
+    Raises
+    ------
+    DataError
+        Where no prompt fits the context, with the numbers.
+    """
+    if not questions:
+        raise DataError("a study needs at least one question")
+    wanted = max_new_tokens or _own_answer_length(model) or DEFAULT_ANSWER_TOKENS
+    room = model.context - min(MIN_ANSWER_TOKENS, wanted)
+    fits, lengths, notes = _prompts_that_fit(model, roles, questions, room)
+    records = []
+    for role in roles:
+        if not fits[role.name]:
+            continue
+        if role.is_default and default_rollouts is not None:
+            records += _default_rows(role, fits[role.name], questions, default_rollouts, seed)
+        else:
+            chosen = sorted(random.Random(f"{seed} {role.name}").sample(fits[role.name], min(prompts, len(fits[role.name]))))
+            records += [_row(role, i, q, s, seed) for i, q, s in product(chosen, range(len(questions)), range(samples))]
+    by_name = {role.name: role for role in roles}
+    rows = pd.DataFrame([_with_messages(record, by_name, questions) for record in records], columns=PLAN_COLUMNS)
+    longest = max(lengths[(r["role"], r["prompt_index"])] for r in records)
+    answer = min(wanted, model.context - longest)
+    if answer < wanted:
+        notes.append(f"answers are cut at {answer} tokens: the context of {model.context} leaves no more after a prompt of {longest}")
+    order = rows.assign(length=[lengths[(r["role"], r["prompt_index"])] for r in records])
+    batches = _batches(order["length"].tolist(), batch_size or _batch_size(model))
+    return Plan(rows, answer, batches, tuple(notes), temperature, top_p)
+
+
+def generate_rollouts(
+    model: HookedModel, roles: Sequence[Role], questions: Sequence[Question],
+    progress: Callable[[int, int], None] | None = None, **settings,
+) -> pd.DataFrame:  # fmt: skip
+    """Plan and generate in memory; for runs that can be resumed see :func:`workbench.study`.
+
+    Parameters
+    ----------
+    progress
+        Called with rows done and rows in all.
+    **settings
+        As for :func:`plan_rollouts`.
+
+    Returns
+    -------
+    DataFrame
+        The plan's rows with ``response, response_ids, n_tokens, finish_reason, error``.
+    """
+    plan = plan_rollouts(model, roles, questions, **settings)
+    parts, done = [], 0
+    for batch in range(len(plan.batches)):
+        parts.append(run_batch(model, plan, batch))
+        done += len(parts[-1])
+        if progress:
+            progress(done, len(plan.rows))
+    return in_plan_order(plan, pd.concat(parts))
+
+
+def run_batch(model: HookedModel, plan: Plan, batch: int) -> pd.DataFrame:
+    """Generate one batch of a plan: the same rows give the same text whenever it is run."""
+    rows = plan.rows.iloc[list(plan.batches[batch])].reset_index(drop=True)
+    prompts = [model.render(json.loads(messages), reply=True).ids for messages in rows["messages"]]
+    answers = generate(
+        model, prompts, max_new_tokens=plan.max_new_tokens, temperature=plan.temperature, top_p=plan.top_p, seeds=rows["seed"].tolist()
+    )
+    columns = [(a.text, list(a.ids), len(a.ids), a.finish_reason, a.error) for a in answers]
+    return pd.concat([rows, pd.DataFrame(columns, columns=ANSWER_COLUMNS)], axis=1)
+
+
+def in_plan_order(plan: Plan, rollouts: pd.DataFrame) -> pd.DataFrame:
+    """Rollouts in the order of the plan, whatever the order of the batches."""
+    position = {row: i for i, row in enumerate(plan.rows["row"])}
+    return rollouts.sort_values("row", key=lambda rows: rows.map(position)).reset_index(drop=True)
+
+
+def _row(role: Role, prompt: int, question: int, sample: int, seed: int) -> dict:
+    name = f"{role.name}/p{prompt}/q{question}/s{sample}"
+    number = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1
+    return {"row": name, "role": role.name, "prompt_index": prompt, "question_index": question, "sample": sample, "seed": number}
+
+
+def _default_rows(role: Role, prompts: list[int], questions: Sequence[Question], n: int, seed: int) -> list[dict]:
+    """Spread `n` rollouts over questions first, prompts second, samples last."""
+    cells = [(prompts[(q + turn) % len(prompts)], q) for turn in range(len(prompts)) for q in range(len(questions))]
+    return [_row(role, *cells[i % len(cells)], i // len(cells), seed) for i in range(n)]
+
+
+def _with_messages(record: dict, roles: dict[str, Role], questions: Sequence[Question]) -> dict:
+    prompt = roles[record["role"]].prompts[record["prompt_index"]]
+    conversation = Conversation.of(questions[record["question_index"]].text, system=prompt)
+    return record | {"messages": json.dumps(conversation.to_list(), ensure_ascii=False)}
+
+
+def _prompts_that_fit(
+    model: HookedModel, roles: Sequence[Role], questions: Sequence[Question], room: int
+) -> tuple[dict[str, list[int]], dict[tuple[str, int], int], list[str]]:
+    """Per role the prompts that leave room for an answer to the longest question, and their lengths in tokens."""
+    longest = max(questions, key=lambda q: len(model.tokenizer(q.text, add_special_tokens=False)["input_ids"]))
+    fits: dict[str, list[int]] = {role.name: [] for role in roles}
+    lengths = {}
+    for role in roles:
+        for i, prompt in enumerate(role.prompts):
+            try:
+                length = len(model.render(Conversation.of(longest.text, system=prompt), reply=True).ids)
+            except ChatError as error:
+                raise ChatError(f"role {role.name}, prompt {i}: {error}") from error
+            lengths[(role.name, i)] = length
+            if length <= room:
+                fits[role.name].append(i)
+    left_out = sum(len(role.prompts) - len(fits[role.name]) for role in roles)
+    without = [role.name for role in roles if not fits[role.name]]
+    if not any(fits[role.name] for role in roles):
+        raise DataError(
+            f"no prompt fits {model.name}: the shortest takes {min(lengths.values())} tokens with the longest question, "
+            f"and the context of {model.context} must leave {model.context - room} for the answer"
+        )
+    notes = []
+    if left_out:
+        notes.append(f"{left_out} of {len(lengths)} prompts are too long for the context of {model.context} tokens and were left out")
+    if without:
+        notes.append(f"no prompt fits for {len(without)} roles, which were left out: {', '.join(without)}")
+    return fits, lengths, notes
+
+
+def _batches(lengths: list[int], size: int) -> tuple[tuple[int, ...], ...]:
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    return tuple(tuple(order[i : i + size]) for i in range(0, len(order), size))
+
+
+def _batch_size(model: HookedModel) -> int:
+    return 64 if model.d_model <= 1024 else 16
+
+
+def _own_answer_length(model: HookedModel) -> int | None:
+    return model.hf.generation_config.max_new_tokens if model.hf is not None else None

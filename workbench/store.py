@@ -1,0 +1,302 @@
+"""The run folder: every file is written whole or not at all, checked when it is read, and made again where damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from .activations import Activations, Site
+from .directions import Direction
+from .errors import RunError
+from .tensorfile import FORMAT, read_tensor_file, write_bytes, write_tensor_file
+
+
+class Parts:
+    """Numbered parts of a table or a tensor, each recorded with the rows it holds and its checksum.
+
+    Parameters
+    ----------
+    folder
+        Holds ``part-NNNNN.*`` and ``parts.json``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.set_aside: list[str] = []
+        self._manifest_path = folder / "parts.json"
+        self._manifest: dict[str, dict[str, str]] = _read_json(self._manifest_path) if self._manifest_path.exists() else {}
+
+    def missing(self, keys: Sequence[str]) -> list[int]:
+        """Numbers of the planned parts that are not there, whole and with the planned rows.
+
+        A part whose content does not match its checksum is renamed to ``damaged-*`` and named in ``set_aside``.
+        """
+        return [number for number, key in enumerate(keys) if not self._is_whole(number, key)]
+
+    def write(self, number: int, key: str, files: dict[str, bytes]) -> None:
+        """Write one part (one file a suffix) and record it."""
+        for suffix, content in files.items():
+            write_bytes(self._path(number, suffix), content)
+        self._manifest[str(number)] = {"rows": key} | {s: hashlib.sha256(c).hexdigest() for s, c in files.items()}
+        write_json(self._manifest_path, self._manifest)
+
+    def read(self, number: int, suffix: str) -> bytes:
+        """The bytes of one file of a part; an error where they are not what was written."""
+        path = self._path(number, suffix)
+        content = path.read_bytes() if path.exists() else b""
+        if hashlib.sha256(content).hexdigest() != self._manifest[str(number)][suffix]:
+            raise RunError(f"{path} is damaged: run the study again with the same command, and only this part is made anew")
+        return content
+
+    def is_whole(self) -> bool:
+        """Whether every recorded part is as it was written; damaged ones are set aside."""
+        return bool(self._manifest) and not self.missing([entry["rows"] for entry in self._manifest.values()])
+
+    def __len__(self) -> int:
+        return len(self._manifest)
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self.folder / f"part-{number:05d}.{suffix}"
+
+    def _is_whole(self, number: int, key: str) -> bool:
+        entry = self._manifest.get(str(number))
+        if entry is None or entry["rows"] != key:
+            return False
+        for suffix, checksum in entry.items():
+            path = self._path(number, suffix)
+            if suffix == "rows":
+                continue
+            if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+                if path.exists():
+                    path.replace(path.with_name(f"damaged-{path.name}"))
+                self.set_aside.append(str(path))
+                return False
+        return True
+
+
+class Run:
+    """A run folder: configuration and state in ``study.json``, everything else beside it.
+
+    Made by :func:`create_run`, opened by :func:`open_run`.
+    """
+
+    def __init__(self, folder: Path, study: dict[str, Any]) -> None:
+        self.folder, self.study = folder, study
+
+    def __repr__(self) -> str:
+        done = ", ".join(name for name, step in self.study["steps"].items() if step.get("state") == "done") or "nothing yet"
+        return f"Run({str(self.folder)!r}, {self.config.get('model')}, done: {done})"
+
+    # -- state --------------------------------------------------------------------------------------
+    @property
+    def config(self) -> dict[str, Any]:
+        """The study's configuration."""
+        return self.study["config"]
+
+    @property
+    def recommended_layer(self) -> int:
+        """The layer that the sweep recommends."""
+        return int(self._need("sweep")["layer"])
+
+    def is_done(self, step: str) -> bool:
+        """Whether a step has been completed."""
+        return self.study["steps"].get(step, {}).get("state") == "done"
+
+    def record(self, step: str, **facts: Any) -> None:
+        """Mark a step as done, with what it found."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.study["steps"][step] = {"state": "done", "finished": now} | facts
+        self.save()
+
+    def save(self) -> None:
+        """Write ``study.json``."""
+        write_json(self.folder / "study.json", self.study)
+
+    def parts(self, step: str) -> Parts:
+        """The parts of a step's output."""
+        return Parts(self.folder / step)
+
+    def _need(self, step: str) -> dict[str, Any]:
+        if not self.is_done(step):
+            raise RunError(f"{self.folder} has no {step} yet: run `workbench {step} {self.folder}` (or the whole study again)")
+        return self.study["steps"][step]
+
+    # -- what was made ------------------------------------------------------------------------------
+    @property
+    def rollouts(self) -> pd.DataFrame:
+        """All responses in the plan's order, with their judgements where there are any."""
+        frame = self.table("rollouts")
+        if self.is_done("judge"):
+            labels = self.table("judgements").set_index("row")
+            frame = frame.assign(**{c: frame["row"].map(labels[c]) for c in ("label", "reason", "judge")})
+        return frame
+
+    def table(self, step: str) -> pd.DataFrame:
+        """A table kept in Parquet parts, in the order of the plan."""
+        self._need({"judgements": "judge"}.get(step, step))
+        parts = self.parts(step)
+        frame = pd.concat([pd.read_parquet(io.BytesIO(parts.read(i, "parquet"))) for i in range(len(parts))], ignore_index=True)
+        return frame.sort_values("row", key=lambda rows: rows.map(self._order())).reset_index(drop=True)
+
+    def _order(self) -> dict[str, int]:
+        rows = pd.read_parquet(self.folder / "rollouts" / "plan.parquet", columns=["row"])["row"]
+        return {row: i for i, row in enumerate(rows)}
+
+    def activations(self) -> Activations:
+        """Response means: of all rows, or of the seeded sample that a large study keeps."""
+        return self._activations("response")
+
+    def groups(self) -> Activations | None:
+        """Means by role, prompt and label of a large study; None where every response was kept."""
+        return self._activations("group") if self._need("extract")["kept"] == "sample" else None
+
+    def _activations(self, kind: str) -> Activations:
+        facts, parts = self._need("extract"), self.parts("activations")
+        tables, tensors = [], []
+        for number in range(len(parts)):
+            table = pd.read_parquet(io.BytesIO(parts.read(number, "parquet")))
+            wanted = (table["kind"] == kind).to_numpy()
+            tables.append(table[wanted])
+            tensors.append(load_tensors(parts.read(number, "safetensors"))["values"][torch.as_tensor(np.flatnonzero(wanted))])
+        rows, values = pd.concat(tables, ignore_index=True).drop(columns="kind"), torch.cat(tensors)
+        if kind == "group":
+            return Activations(values, rows.drop(columns="row"), Site.from_dict(facts["site"]))
+        positions = rows["row"].map(self._order()).to_numpy().argsort(kind="stable")
+        rows, values = rows[["row"]].iloc[positions].reset_index(drop=True), values[torch.as_tensor(positions)]
+        rollouts = self.rollouts.set_index("row").drop(columns=["messages", "response_ids"])
+        return Activations(values, rows.join(rollouts, on="row"), Site.from_dict(facts["site"]))
+
+    @property
+    def role_vectors(self) -> Activations:
+        """One vector a role, the default among them: columns ``role, label, n``."""
+        self._need("axis")
+        return load_activations(self.folder / "role_vectors.safetensors")
+
+    @property
+    def axis(self) -> Direction:
+        """The Assistant Axis at every layer; + points to the Assistant."""
+        self._need("axis")
+        return Direction.load(self.folder / "axis.safetensors")
+
+    @property
+    def sweep(self) -> pd.DataFrame:
+        """The layer sweep's table."""
+        self._need("sweep")
+        return pd.read_csv(self.folder / "tables" / "sweep.csv")
+
+    def space(self, layer: int | str = "recommended") -> Any:
+        """The persona space at a layer (``"recommended"``: the sweep's)."""
+        from .persona_space import PersonaSpace
+
+        chosen = self.recommended_layer if layer == "recommended" else int(layer)
+        return PersonaSpace(chosen).fit(self.role_vectors)
+
+    @property
+    def report(self) -> Path:
+        """Where the report is."""
+        return self.folder / "report.html"
+
+    def write_table(self, name: str, frame: pd.DataFrame) -> Path:
+        """Write ``tables/NAME.csv``."""
+        path = self.folder / "tables" / f"{name}.csv"
+        write_bytes(path, frame.to_csv(index=False, lineterminator="\n").encode())
+        return path
+
+
+def create_run(folder: str | Path, config: dict[str, Any]) -> Run:
+    """A new run folder, or the one that is there where its configuration is the same.
+
+    Raises
+    ------
+    RunError
+        Where the folder holds something else, or a run with another configuration.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file, not a folder for a run")
+    if (folder / "study.json").exists():
+        run = open_run(folder)
+        changed = [k for k in sorted({*config, *run.config}) if config.get(k) != run.config.get(k)]
+        if changed:
+            was = ", ".join(f"{k} {run.config.get(k)!r}, now {config.get(k)!r}" for k in changed[:3])
+            raise RunError(f"{folder} holds a study with other settings ({was}): choose another folder with --out")
+        return run
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty and holds no study: choose another folder with --out")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    run = Run(folder, {"format": FORMAT, "kind": "study", "created": now, "config": config, "steps": {}})
+    run.save()
+    return run
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises
+    ------
+    RunError
+        Where there is none, or its ``study.json`` is unreadable or foreign.
+    """
+    folder = Path(folder)
+    path = folder / "study.json"
+    if not path.exists():
+        raise RunError(f"{folder} is not a run folder: it has no study.json")
+    study = _read_json(path)
+    if study.get("format") != FORMAT or study.get("kind") != "study" or "config" not in study or "steps" not in study:
+        raise RunError(f"{path} is not a study of {FORMAT} (format {study.get('format')!r})")
+    return Run(folder, study)
+
+
+def save_activations(path: Path, acts: Activations, kind: str, made_from: dict[str, Any]) -> Path:
+    """Write activations as one safetensors file whose header carries rows and site."""
+    records = json.loads(acts.rows.to_json(orient="records"))
+    return write_tensor_file(path, kind, acts.values, {"rows": records, "site": acts.site.to_dict(), "made_from": made_from})
+
+
+def load_activations(path: Path, kind: str = "role vectors") -> Activations:
+    """Read a file of :func:`save_activations`."""
+    values, header = read_tensor_file(path, kind)
+    return Activations(values, pd.DataFrame(header["rows"]), Site.from_dict(header["site"]))
+
+
+def parquet_bytes(frame: pd.DataFrame) -> bytes:
+    """A table as Parquet; the same table gives the same bytes."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def tensor_bytes(values: torch.Tensor) -> bytes:
+    """A tensor as safetensors with the name ``values``."""
+    return save_tensors({"values": values.contiguous()}, metadata={"format": FORMAT, "kind": "activations part"})
+
+
+def key_of(rows: Iterable[str], salt: str = "") -> str:
+    """Hash that names the rows of a part."""
+    return hashlib.sha256("\n".join([salt, *rows]).encode()).hexdigest()[:24]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} does not hold a JSON object")
+    return value

@@ -1,0 +1,281 @@
+"""The main job, step by step: rollouts, judgements, activations, axis, sweep, report, on one run folder."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .activations import Activations
+from .directions import contrast, role_vectors
+from .errors import DataError, RunError
+from .evaluation.splits import make_splits
+from .evaluation.verdict import Verdict, cannot_judge, judge_method
+from .judging import judge_for, judgements
+from .library import load_questions, load_roles
+from .models.extraction import pooled, readings_of
+from .models.hooked import HookedModel
+from .models.loading import load_model
+from .progress import Watch
+from .reduction import reduced, storage_plan
+from .rollouts import Plan, plan_rollouts, run_batch
+from .store import Run, create_run, key_of, parquet_bytes, save_activations, tensor_bytes
+from .study_report import write_report
+from .sweeps import sweep_layers
+from .tensorfile import write_bytes
+
+
+class StudyConfig(BaseModel):
+    """Everything that decides a study's outcome; kept in ``study.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = "organism"
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    device: str | None = None
+    chat_template: str | None = None
+    trust_remote_code: bool = False
+    roles: int | str | None = Field(48, description="how many besides the default, or a folder; all where null")
+    questions: int | str | None = Field(6, description="how many, or a file or folder; all where null")
+    prompts: int = Field(2, ge=1, description="system prompts a role")
+    samples: int = Field(1, ge=1, description="answers to each prompt and question")
+    default_rollouts: int | None = Field(96, ge=1)
+    seed: int = 0
+    layers: tuple[int, ...] | None = None
+    max_new_tokens: int | None = Field(None, ge=1)
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    batch_size: int | None = Field(None, ge=1)
+
+    @classmethod
+    def of(cls, **values: Any) -> StudyConfig:
+        """Validate settings; a wrong one is named in one sentence."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise RunError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg'].lower()} (got {first['input']!r})") from error
+
+
+FULL = {"roles": None, "questions": None, "prompts": 5, "default_rollouts": None}
+"""The settings of ``--full``: the whole library."""
+
+
+def run_study(model: Any = "organism", out: str | Path | None = None, watch: Watch | None = None, **settings: Any) -> Run:
+    """Run a whole study, or continue one.
+
+    Parameters
+    ----------
+    model
+        A name or folder for :func:`workbench.load_model`, or a loaded :class:`HookedModel`.
+    out
+        Run folder; ``runs/MODEL`` where None.
+    watch
+        Called as rows get done.
+    **settings
+        Fields of :class:`StudyConfig`.
+
+    Returns
+    -------
+    Run
+        With ``rollouts``, ``role_vectors``, ``axis``, ``sweep``, ``space()`` and ``report``.
+    """
+    name = model.name if isinstance(model, HookedModel) else str(model)
+    config = StudyConfig.of(model=name, **settings)
+    run = create_run(out or default_folder(name), config.model_dump(mode="json"))
+    loaded = Lazy(run, model if isinstance(model, HookedModel) else None)
+    for step in STEPS.values():
+        step(run, loaded, watch or (lambda step, done, total: None))
+    return run
+
+
+def default_folder(model: str) -> Path:
+    """Where a study goes that was not told where: ``runs/`` and the model's last name."""
+    return Path("runs") / (Path(model).name or "study")
+
+
+class Lazy:
+    """The run's model, loaded when a step first needs it."""
+
+    def __init__(self, run: Run, model: HookedModel | None = None) -> None:
+        self._run, self._model = run, model
+
+    def __call__(self) -> HookedModel:
+        """The model of the run's configuration."""
+        if self._model is None:
+            config = StudyConfig.of(**self._run.config)
+            self._model = load_model(
+                config.model, dtype=config.dtype, device=config.device, revision=config.revision,
+                trust_remote_code=config.trust_remote_code, chat_template=config.chat_template,
+            )  # fmt: skip
+        return self._model
+
+
+def make_plan(run: Run, model: HookedModel) -> Plan:
+    """The rollouts that a run's configuration asks for."""
+    config = StudyConfig.of(**run.config)
+    given, asked, seed = config.roles, config.questions, config.seed
+    roles = load_roles(given, seed=seed) if isinstance(given, str) else load_roles(model, n=given, seed=seed)
+    questions = load_questions(asked, seed=seed) if isinstance(asked, str) else load_questions(model, n=asked, seed=seed)
+    run.study["library"] = {
+        "roles": {r.name: {"description": r.description, "tags": list(r.tags), "prompts": list(r.prompts)} for r in roles},
+        "questions": [{"id": q.id, "question": q.text, "tags": list(q.tags)} for q in questions],
+    }
+    return plan_rollouts(
+        model, roles, questions, prompts=config.prompts, samples=config.samples, default_rollouts=config.default_rollouts,
+        seed=config.seed, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size, temperature=config.temperature,
+        top_p=config.top_p,
+    )  # fmt: skip
+
+
+def rollouts_step(run: Run, model: Lazy, watch: Watch) -> None:
+    """Generate what the plan asks for and is not there yet."""
+    parts = run.parts("rollouts")
+    if run.is_done("rollouts") and parts.is_whole():
+        return
+    plan = make_plan(run, model())
+    sampling = f"{model().weights} {plan.temperature} {plan.top_p} {plan.max_new_tokens}"
+    keys = [key_of(plan.rows.iloc[list(batch)]["messages"] + plan.rows.iloc[list(batch)]["row"], sampling) for batch in plan.batches]
+    write_bytes(run.folder / "rollouts" / "plan.parquet", parquet_bytes(plan.rows))
+    run.study["steps"].setdefault("rollouts", {"state": "running"})
+    run.save()
+    missing = parts.missing(keys)
+    done = len(plan.rows) - sum(len(plan.batches[number]) for number in missing)
+    for number in missing:
+        frame = run_batch(model(), plan, number)
+        parts.write(number, keys[number], {"parquet": parquet_bytes(frame)})
+        done += len(frame)
+        watch("rollouts", done, len(plan.rows))
+    run.record("rollouts", n=len(plan.rows), notes=[*plan.notes, *_set_aside(parts)], max_new_tokens=plan.max_new_tokens)
+    errors = int((run.table("rollouts")["error"] != "").sum())
+    run.record("rollouts", **{k: run.study["steps"]["rollouts"][k] for k in ("n", "notes", "max_new_tokens")}, errors=errors)
+
+
+def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
+    """Label the responses with the judge that comes with the model; None where there is none."""
+    parts = run.parts("judgements")
+    if run.is_done("judge") and parts.is_whole():
+        return
+    rollouts = run.table("rollouts")
+    judge = judge_for(model())
+    name = judge.name if judge else ""
+    chunks = [rollouts.iloc[i : i + 512] for i in range(0, len(rollouts), 512)]
+    keys = [key_of(chunk["row"] + chunk["response"], name) for chunk in chunks]
+    for number in parts.missing(keys):
+        parts.write(number, keys[number], {"parquet": parquet_bytes(judgements(chunks[number], judge))})
+        watch("judge", min(512 * (number + 1), len(rollouts)), len(rollouts))
+    run.record("judge", judge=name, notes=_set_aside(parts))
+    labels = run.table("judgements")["label"]
+    counts = {str(label): int((labels == label).sum()) for label in range(4)} if judge else {}
+    run.record("judge", judge=name, labels=counts, notes=_set_aside(parts))
+
+
+def extract_step(run: Run, model: Lazy, watch: Watch) -> None:
+    """Read the responses' mean activations at every layer."""
+    parts = run.parts("activations")
+    if run.is_done("extract") and parts.is_whole():
+        return
+    rollouts = run.rollouts
+    rollouts = rollouts[rollouts["error"] == ""].reset_index(drop=True)
+    if rollouts.empty:
+        raise DataError(f"none of the {len(run.rollouts)} responses in {run.folder} can be used: see the column 'error' of its rollouts")
+    site = model().site(run.config["layers"])
+    plan = storage_plan(rollouts, len(site.layers), model().d_model, run.config["seed"])
+    keys = [key_of(rollouts.iloc[part]["row"], f"{site.weights} {site.layers} {plan.kept}") for part in plan.parts]
+    missing = parts.missing(keys)
+    done = len(rollouts) - sum(len(plan.parts[number]) for number in missing)
+    for number in missing:
+        rows = rollouts.iloc[plan.parts[number]].reset_index(drop=True)
+        readings = readings_of(model(), rows)
+        values = Activations(_read(model(), readings, site.layers), rows[["row", "role", "prompt_index", "label"]], site)
+        table, tensor = reduced(values, plan)
+        parts.write(number, keys[number], {"parquet": parquet_bytes(table), "safetensors": tensor_bytes(tensor)})
+        done += len(rows)
+        watch("extract", done, len(rollouts))
+    run.record("extract", n=len(rollouts), kept=plan.kept, site=site.to_dict(), notes=[*plan.notes, *_set_aside(parts)])
+
+
+def _read(model: HookedModel, readings: list, layers: tuple[int, ...]) -> Any:
+    import torch
+
+    values = torch.empty(len(readings), len(layers), model.d_model)
+    for index, means in pooled(model, readings, layers):
+        values[index] = means
+    return values
+
+
+def axis_step(run: Run, model: Lazy, watch: Watch) -> None:
+    """Role vectors and the Assistant Axis from all kept responses."""
+    if run.is_done("axis") and (run.folder / "axis.safetensors").exists() and (run.folder / "role_vectors.safetensors").exists():
+        return
+    acts = run.groups() or run.activations()
+    keep, min_count = keep_rule(run)
+    vectors = role_vectors(acts, keep, min_count)
+    axis = contrast(vectors)
+    dropped = sorted(set(acts.rows["role"]) - set(vectors.rows["role"]))
+    made_from = {"keep": keep, "min_count": min_count, "n_responses": int(vectors.rows["n"].sum())}
+    save_activations(run.folder / "role_vectors.safetensors", vectors, "role vectors", made_from)
+    axis.save(run.folder / "axis.safetensors")
+    notes = [f"{len(dropped)} roles have fewer than {min_count} kept responses and no vector: {', '.join(dropped)}"] if dropped else []
+    run.record("axis", roles=len(vectors) - 1, keep=keep, min_count=min_count, notes=notes)
+
+
+def keep_rule(run: Run) -> tuple[str, int]:
+    """Which responses make a vector ("fully" where a judge labelled them, else all), and how many it takes."""
+    keep = "fully" if run.study["steps"]["judge"]["judge"] else "all"
+    sizes = run.table("rollouts").query("role != 'default'").groupby("role").size()
+    return keep, min(10, math.ceil(int(sizes.max()) * 2 / 3))
+
+
+def sweep_step(run: Run, model: Lazy, watch: Watch) -> None:
+    """Layer sweep on three splits, recommended layer, verdict."""
+    if run.is_done("sweep") and (run.folder / "tables" / "sweep.csv").exists():
+        return
+    acts, keep = run.activations(), run.study["steps"]["axis"]["keep"]
+    vectors = run.role_vectors
+    acts = acts.where(f"role in {sorted(vectors.rows['role'])}")
+    seed = run.config["seed"]
+    try:
+        splits = make_splits(acts.rows["role"], acts.rows["question_index"].tolist(), seed)
+        sweep = sweep_layers(acts, splits, keep, seed=seed, progress=lambda done, total: watch("sweep", done, total))
+    except DataError as error:
+        _too_small(run, str(error))
+        return
+    chosen = sweep.recommendation
+    verdict = judge_method(acts, splits, sweep.table, chosen.layer, keep, seed)
+    run.study["splits"], run.study["verdict"] = splits.to_dict(), verdict.to_dict()
+    run.write_table("sweep", sweep.table)
+    run.record("sweep", layer=chosen.layer, reason=chosen.reason, saturated=chosen.saturated, tied=list(chosen.tied))
+
+
+def _too_small(run: Run, reason: str) -> None:
+    """A study too small for splits still has an axis: the middle layer, and a verdict that says so."""
+    layers = run.axis.site.layers
+    run.study["splits"], run.study["verdict"] = None, cannot_judge(reason).to_dict()
+    run.write_table("sweep", pd.DataFrame({"layer": layers}))
+    run.record("sweep", layer=layers[len(layers) // 2], reason=f"the middle layer, untested: {reason}", saturated=False, tied=[])
+
+
+def report_step(run: Run, model: Lazy, watch: Watch) -> None:
+    """Figures, tables and the report; always made anew, it takes a second."""
+    write_report(run)
+    run.record("report", path=str(run.report.name))
+
+
+def _set_aside(parts: Any) -> list[str]:
+    return [f"{path} was damaged; it was set aside and made anew" for path in parts.set_aside]
+
+
+def found(run: Run) -> str:
+    """One line that says what a study found."""
+    step, verdict = run.study["steps"]["sweep"], Verdict.from_dict(run.study["verdict"])
+    return f"layer {step['layer']} ({step['reason']}); the method {verdict.conclusion}"
+
+
+STEPS = {
+    "rollouts": rollouts_step, "judge": judge_step, "extract": extract_step, "axis": axis_step, "sweep": sweep_step, "report": report_step,
+}  # fmt: skip
