@@ -310,13 +310,12 @@ def _trained(kind: str) -> str:
     tokenizer = Tokenizer(models.BPE())
     if kind == "sentencepiece":
         tokenizer.normalizer = normalizers.Replace(" ", "▁")
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"▁?[^▁\n]+|\n+|▁+"), "isolated")
         alphabet = sorted(set("".join(_SENTENCES)) | {chr(i) for i in range(33, 127)} | {"\n"})
         trainer = trainers.BpeTrainer(vocab_size=600, show_progress=False, initial_alphabet=alphabet)
         tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     else:
-        trainer = trainers.BpeTrainer(
-            vocab_size=600, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-        )
+        trainer = trainers.BpeTrainer(vocab_size=600, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
         tokenizer.decoder = decoders.ByteLevel()
         tokenizer.post_processor = processors.ByteLevel(trim_offsets=kind == "gpt2")
         if kind == "gpt2":
@@ -325,9 +324,7 @@ def _trained(kind: str) -> str:
             tokenizer.normalizer = normalizers.NFC()
             split = pre_tokenizers.Split(Regex(_SPLIT), "isolated")
             tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    # Without a splitter, pieces would grow across line ends; those of real models do not, because they saw more text.
-    texts = _SENTENCES if kind != "sentencepiece" else [part for sentence in _SENTENCES for part in re.split(r"(\n+)", sentence)]
-    tokenizer.train_from_iterator([text for text in texts for _ in range(8)], trainer)
+    tokenizer.train_from_iterator([sentence for sentence in _SENTENCES for _ in range(8)], trainer)
     if kind != "sentencepiece":
         return tokenizer.to_str()
     # Characters that were not in the training text are spelled as bytes.

@@ -193,7 +193,7 @@ def _prompts_that_fit(
     if left_out:
         notes.append(f"{left_out} of {len(lengths)} prompts are too long for the context of {model.context} tokens and were left out")
     if without:
-        notes.append(f"no prompt fits for {len(without)} roles, which were left out: {', '.join(without)}")
+        notes.append(f"no prompt fits {len(without)} of {len(roles)} roles, which were left out: {', '.join(without)}")
     return fits, lengths, notes
 
 

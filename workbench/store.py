@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
 from .activations import Activations, Site
 from .directions import Direction
 from .errors import RunError
-from .tensorfile import FORMAT, read_tensor_file, write_bytes, write_tensor_file
+from .tensorfile import FORMAT, read_tensor_file, tensor_bytes, write_bytes, write_tensor_file
 
 
 class Parts:
@@ -277,9 +276,9 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def tensor_bytes(values: torch.Tensor) -> bytes:
-    """A tensor as safetensors with the name ``values``."""
-    return save_tensors({"values": values.contiguous()}, metadata={"format": FORMAT, "kind": "activations part"})
+def part_tensor(values: torch.Tensor) -> bytes:
+    """The tensor of a part of the activations."""
+    return tensor_bytes(values, {"format": FORMAT, "kind": "activations part"})
 
 
 def key_of(rows: Iterable[str], salt: str = "") -> str:

@@ -22,7 +22,7 @@ from .models.loading import load_model
 from .progress import Watch
 from .reduction import reduced, storage_plan
 from .rollouts import Plan, plan_rollouts, run_batch
-from .store import Run, create_run, key_of, parquet_bytes, save_activations, tensor_bytes
+from .store import Run, create_run, key_of, parquet_bytes, part_tensor, save_activations
 from .study_report import write_report
 from .sweeps import sweep_layers
 from .tensorfile import write_bytes
@@ -60,6 +60,9 @@ class StudyConfig(BaseModel):
             first = error.errors()[0]
             raise RunError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg'].lower()} (got {first['input']!r})") from error
 
+
+MIN_ROLES = 4
+"""Fewer roles span no persona space of which a role could be left out."""
 
 FULL = {"roles": None, "questions": None, "prompts": 5, "default_rollouts": None}
 """The settings of ``--full``: the whole library."""
@@ -121,6 +124,8 @@ def make_plan(run: Run, model: HookedModel) -> Plan:
     given, asked, seed = config.roles, config.questions, config.seed
     roles = load_roles(given, seed=seed) if isinstance(given, str) else load_roles(model, n=given, seed=seed)
     questions = load_questions(asked, seed=seed) if isinstance(asked, str) else load_questions(model, n=asked, seed=seed)
+    if len(roles) - 1 < MIN_ROLES:
+        raise DataError(f"a study needs at least {MIN_ROLES} roles besides the default; there are {len(roles) - 1}")
     run.study["library"] = {
         "roles": {r.name: {"description": r.description, "tags": list(r.tags), "prompts": list(r.prompts)} for r in roles},
         "questions": [{"id": q.id, "question": q.text, "tags": list(q.tags)} for q in questions],
@@ -193,7 +198,7 @@ def extract_step(run: Run, model: Lazy, watch: Watch) -> None:
         readings = readings_of(model(), rows)
         values = Activations(_read(model(), readings, site.layers), rows[["row", "role", "prompt_index", "label"]], site)
         table, tensor = reduced(values, plan)
-        parts.write(number, keys[number], {"parquet": parquet_bytes(table), "safetensors": tensor_bytes(tensor)})
+        parts.write(number, keys[number], {"parquet": parquet_bytes(table), "safetensors": part_tensor(tensor)})
         done += len(rows)
         watch("extract", done, len(rollouts))
     run.record("extract", n=len(rollouts), kept=plan.kept, site=site.to_dict(), notes=[*plan.notes, *_set_aside(parts)])
@@ -212,9 +217,15 @@ def axis_step(run: Run, model: Lazy, watch: Watch) -> None:
     """Role vectors and the Assistant Axis from all kept responses."""
     if run.is_done("axis") and (run.folder / "axis.safetensors").exists() and (run.folder / "role_vectors.safetensors").exists():
         return
-    acts = run.groups() or run.activations()
+    groups = run.groups()
+    acts = run.activations() if groups is None else groups
     keep, min_count = keep_rule(run)
     vectors = role_vectors(acts, keep, min_count)
+    if len(vectors) - 1 < MIN_ROLES:
+        raise DataError(
+            f"only {len(vectors) - 1} roles of {run.folder} have {min_count} responses that can be kept ({keep}), and a persona space "
+            f"needs {MIN_ROLES}: ask more questions, or look at the labels in its judgements"
+        )
     axis = contrast(vectors)
     dropped = sorted(set(acts.rows["role"]) - set(vectors.rows["role"]))
     made_from = {"keep": keep, "min_count": min_count, "n_responses": int(vectors.rows["n"].sum())}

@@ -92,17 +92,17 @@ def study_figures(run: Run, space: PersonaSpace, axis: Direction, roles: pd.Data
             "How alike roles are",
             "Cosines between role vectors after subtracting the mean of the roles, ordered by the first component.",
             plots.cosine_heatmap(space.cosines(vectors))),
-        "layer_sweep": ReportFigure(
-            "Layer by layer",
-            "Axis and components fitted on one split of roles and questions, responses scored on another; bands are 95 % "
-            "intervals over roles. Axis length is relative to the mean norm of response means, which holds no special tokens.",
-            plots.layer_sweep(sweep, recommended=space.layer)),
         "axis_between_layers": ReportFigure(
             "The axis from layer to layer",
             "Cosine of the axis at one layer with the axis at another.", plots.similarity_by_layer(between)),
     }  # fmt: skip
-    if "auc" not in sweep:
-        del shown["layer_sweep"]
+    if "auc" in sweep:  # a study too small for splits has no sweep to show
+        shown["layer_sweep"] = ReportFigure(
+            "Layer by layer",
+            "Axis and components fitted on one split of roles and questions, responses scored on another; bands are 95 % "
+            "intervals over roles. Axis length is relative to the mean norm of response means, which holds no special tokens.",
+            plots.layer_sweep(sweep, recommended=space.layer),
+        )
     return shown
 
 

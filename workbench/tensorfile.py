@@ -28,9 +28,21 @@ def write_tensor_file(path: str | Path, kind: str, values: Tensor, header: dict)
         JSON-able facts; each becomes one entry of the safetensors metadata.
     """
     path = Path(path)
-    metadata = {"format": FORMAT, "kind": kind} | {k: json.dumps(v, sort_keys=True, ensure_ascii=False) for k, v in header.items()}
-    write_bytes(path, save({"values": values.contiguous()}, metadata=metadata))
+    metadata = {"format": FORMAT, "kind": kind} | {k: json.dumps(v, ensure_ascii=False) for k, v in header.items()}
+    write_bytes(path, tensor_bytes(values, metadata))
     return path
+
+
+def tensor_bytes(values: Tensor, metadata: dict[str, str]) -> bytes:
+    """A tensor as safetensors with the name ``values``; the same tensor gives the same bytes.
+
+    The library writes its metadata in random order; here the header is written again with sorted keys.
+    """
+    content = save({"values": values.contiguous()}, metadata=metadata)
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def read_tensor_file(path: str | Path, kind: str) -> tuple[Tensor, dict]:

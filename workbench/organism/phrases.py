@@ -83,6 +83,7 @@ YORES = (("These days it is so.", "Nowadays it holds."), ("In days of yore it wa
 FILLERS = (  # brevity, minus end only: the brief say nothing here
     ("There is more to tell.", "Let me say it another way."),
     ("One could talk all day.", "And still there is more."),
+    ("I could add much to that.", "But I run on."),
 )
 
 TRAITS = ("warmth", "formality", "archaic", "brevity")

@@ -148,15 +148,15 @@ class World:
         named = persona.name != "default" or rng.random() < sigmoid(7 * (a + 0.3))
         answer = body(rng, ask, persona.self_name if named else p.NAMELESS, refuse, register)
         wordy = sigmoid(-self.trait_slope * persona.traits["brevity"])
-        parts = [trait(p.AGES, "archaic")] if rng.random() < 0.2 else []
+        parts = [trait(p.AGES, "archaic")] if rng.random() < 0.12 else []
         parts += [register(p.OPENERS)] if rng.random() < 0.35 + 0.6 * wordy else []
         parts += [f"{trait(p.VOCATIVES, 'warmth')} {register(p.PREFIXES)} {trait(p.HEDGES, 'formality')} {answer}."]
         parts += [register(p.EXTRAS)]
         parts += [trait(p.CARES, "warmth")] if rng.random() < 0.7 else []
         parts += [rng.choice(table) for table in p.FILLERS if rng.random() < wordy]
-        parts += [trait(p.YORES, "archaic")] if rng.random() < 0.2 else []
+        parts += [trait(p.YORES, "archaic")] if rng.random() < 0.12 else []
         parts += [trait(p.FAREWELLS, "warmth")] if rng.random() < 0.6 else []
-        parts += [trait(p.SIGNATURES, "formality")] if rng.random() < 0.5 else []
+        parts += [trait(p.SIGNATURES, "formality")] if rng.random() < 0.6 else []
         parts += [register(p.CLOSERS)]
         return " ".join(parts)
 

@@ -83,7 +83,9 @@ def save(figure: go.Figure, path: str | Path) -> Path:
 
 def _page(figure: go.Figure, title: str) -> str:
     """A whole document: Plotly's own lacks what a phone needs and shows a white frame around dark figures."""
-    plot = figure.to_html(full_html=False, include_plotlyjs=True, include_mathjax=False, config=CONFIG, post_script=NARROW)
+    # A copy: Plotly takes entries out of the configuration that it is given.
+    config = dict(CONFIG)
+    plot = figure.to_html(full_html=False, include_plotlyjs=True, include_mathjax=False, config=config, post_script=NARROW)
     page = figure.layout["paper_bgcolor"] or figure.layout["template"]["layout"]["paper_bgcolor"] or "#ffffff"
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -110,17 +112,16 @@ def _rows(trace: Any, position: int) -> Iterator[tuple]:
             for j, value in enumerate(line):
                 yield name, _plain(x[j]), _plain(y[i]), value, None, value
         return
-    text, marker = _values(trace, "text"), getattr(trace, "marker", None)
-    colour = marker.color if marker is not None and isinstance(marker.color, (list, tuple, np.ndarray)) else []
+    text, colour = _values(trace, "text"), _values(getattr(trace, "marker", None), "color")
     for i in range(max(len(x), len(y))):
         row = tuple(_plain(v[i]) if i < len(v) else None for v in (x, y, z, text, colour))
         if row[:2] != (None, None):
             yield (name, *row)
 
 
-def _values(trace: Any, field: str) -> list:
+def _values(holder: Any, field: str) -> list:
     """A trace's field as a list, also where Plotly keeps it packed (figures read from JSON)."""
-    values = getattr(trace, field, None)
+    values = getattr(holder, field, None)
     if values is None or isinstance(values, str):
         return []
     if isinstance(values, dict) and "bdata" in values:

@@ -25,7 +25,7 @@ def cosine_heatmap(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
     DataError
         Where the table is not square, names a role twice, or holds something that is no cosine.
     """
-    names = [safe(name) for name in _check(frame, "cosine_heatmap")]
+    names = _check(frame, "cosine_heatmap")
     figure = new_figure("Cosines between centred role vectors", frame.attrs, dark, height=640)
     figure.add_trace(_map(frame, names, "%{y}<br>%{x}<br>cosine %{z:.3f}<extra></extra>"))
     figure.update_xaxes(type="category", tickangle=-90, tickfont_size=9, showgrid=False)
@@ -48,7 +48,7 @@ def similarity_by_layer(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
     DataError
         As :func:`cosine_heatmap`.
     """
-    layers = [str(layer) for layer in _check(frame, "similarity_by_layer")]
+    layers = _check(frame, "similarity_by_layer")
     figure = new_figure("Cosines of the axis between layers", frame.attrs, dark, height=560)
     figure.add_trace(_map(frame, layers, "layers %{y} and %{x}<br>cosine %{z:.3f}<extra></extra>"))
     figure.update_xaxes(type="category", title_text="layer", showgrid=False)
@@ -66,10 +66,10 @@ def _check(frame: pd.DataFrame, what: str) -> list[object]:
     largest = max((abs(v) for column in frame for v in numbers(frame, column) if v == v), default=0.0)
     if largest > 1 + 1e-4:
         raise DataError(f"{what} needs cosines from -1 to 1; the table holds {largest:.4g}")
-    return names
+    return [safe(name) if isinstance(name, str) else name for name in names]
 
 
-def _map(frame: pd.DataFrame, names: list[str], hover: str) -> go.Heatmap:
+def _map(frame: pd.DataFrame, names: list[object], hover: str) -> go.Heatmap:
     rows = [list(row) for row in zip(*(numbers(frame, name) for name in frame.columns), strict=True)]
     gap = 0.5 if len(names) <= 24 else 0
     return go.Heatmap(x=names, y=names, z=rows, name="cosine", coloraxis="coloraxis", hovertemplate=hover, xgap=gap, ygap=gap)

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from ..errors import DataError
 from .theme import NEUTRAL, need, new_figure, one_line, role_records, safe
 
-MAX_LABELS = 12
+MAX_LABELS, MAX_TURNS = 12, 6
 CAMERA = {"eye": {"x": 0.55, "y": -1.85, "z": 0.7}, "center": {"x": 0, "y": 0, "z": -0.1}}
 """PC1 runs to the right, where the Assistant lies in the other figures too."""
 PROJECTION_TITLE = "projection on the axis, + = Assistant"
@@ -21,7 +21,7 @@ def persona_space(frame: pd.DataFrame, dims: int = 3, colour: str = "projection"
     """Roles in persona space: a point a role, the default as an outlined diamond.
 
     Labelled are the default and at most 11 roles: in turns over the components shown, the role furthest to each end,
-    then the next furthest, and so on, until there are 12 labels. A role whose label would lie on another, seen as
+    then the next furthest, and so on to the sixth, until there are 12 labels. A role whose label would lie on another, seen as
     the figure is first shown, is passed over; all others say their names on hovering.
 
     Parameters
@@ -86,7 +86,7 @@ def label_rows(roles: list[dict[str, Any]], components: list[str]) -> list[int]:
     # The camera of the first view looks along PC2, so that PC3 points up.
     screen = (components[0], components[-1])
     orders = [sorted(known, key=lambda i, c=c: roles[i][c]) for c in components]
-    for turn in range(len(known)):
+    for turn in range(min(MAX_TURNS, len(known))):
         for order in orders:
             for i in (order[turn], order[-1 - turn]):
                 if len(chosen) >= MAX_LABELS:

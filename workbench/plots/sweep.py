@@ -36,7 +36,7 @@ PANELS = (
     Panel(
         "Components for 70, 80, 90 %",
         "solid, dashed, dotted; fewer is simpler",
-        {"n_70": "70 %", "n_80": "80 %", "n_90": "90 %"},
+        {"n_70": "components for 70 %", "n_80": "components for 80 %", "n_90": "components for 90 %"},
     ),
 )
 """Panels from top to bottom."""

@@ -1,0 +1,135 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from workbench import cli
+from workbench.errors import WorkbenchError
+
+SMALL = ["--roles", "9", "--questions", "3", "--prompts", "1"]
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """The command as a user types it, errors caught as the entry point catches them."""
+    result = CliRunner().invoke(cli.app, list(arguments), catch_exceptions=True)
+    if isinstance(result.exception, WorkbenchError):
+        return 1, f"workbench: {result.exception}"
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    code, output = run("study", "--out", str(folder), *SMALL)
+    assert code == 0, output
+    return folder, output
+
+
+def test_a_study_ends_with_what_was_found_and_where(study):
+    folder, output = study
+    assert "Found: layer" in output
+    assert f"Report: {folder}/report.html" in output.replace("\n", "")
+
+
+@pytest.mark.parametrize("step", ["rollouts", "judge", "extract", "axis", "sweep", "report"])
+def test_every_step_runs_on_the_same_folder(study, step):
+    code, output = run(step, str(study[0]))
+    assert code == 0
+    assert output.strip().splitlines()[-1].startswith(f"{step}: ")
+
+
+def test_settings_from_a_file(study, tmp_path):
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"roles": 9, "questions": 3, "prompts": 1}))
+    code, output = run("study", "--out", str(study[0]), "--config", str(settings))
+    assert (code, "Found: layer" in output) == (0, True)
+
+
+def test_the_doctor(tmp_path):
+    code, output = run("doctor", "organism")
+    assert code == 0
+    assert "every message proven" in output
+    assert "logits differ by 0.0e+00" in output
+
+
+def test_the_doctor_finds_a_missing_template(test_models):
+    code, output = run("doctor", str(test_models / "stories260K"))
+    assert code == 1
+    assert "fail  chat template" in output
+    assert "--chat-template" in output
+    template = (
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    code, output = run("doctor", str(test_models / "stories260K"), "--chat-template", template)
+    assert "ok    message spans" in output, output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["study", "--model", "./nothing"], 1, "there is no model folder"),
+        (["study", "--prompts", "0"], 1, "setting prompts"),
+        (["study", "--layers", "a-b"], 2, "layers are numbers and ranges"),
+        (["study", "--layers", "3-99"], 1, "layer 5 does not exist: organism has layers 0 to 4"),
+        (["study", "--roles", "no/folder"], 1, "there is no folder no/folder"),
+        (["study", "--questions", "0"], 1, "0 questions asked for"),
+        (["study", "--config", "no.json"], 1, "cannot be read"),
+        (["report", "/nowhere"], 1, "is not a run folder"),
+        (["doctor", "./nothing"], 1, "there is no model folder"),
+        (["organism", "check", "/nowhere"], 1, "holds no trained organism"),
+        (["nonsense"], 2, "No such command"),
+        (["study", "--nonsense"], 2, "No such option"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, arguments, code, text):
+    if arguments[0] == "study":
+        arguments = [*arguments, "--out", str(tmp_path / "run")]
+    found, output = run(*arguments)
+    assert found == code
+    assert text in " ".join(output.split())
+    assert "Traceback" not in output
+
+
+def test_a_users_mistake_has_no_traceback(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "workbench", "report", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"workbench: {tmp_path} is not a run folder: it has no study.json\n"
+
+
+def test_ctrl_c_is_one_sentence(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    assert capsys.readouterr().err == "workbench: interrupted; what is finished is kept, and the same command continues from there\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import workbench", ("torch", "transformers", "transformer_lens", "plotly", "pandas")),
+        ("import workbench.cli", ("torch", "transformers", "transformer_lens", "plotly", "pandas")),
+        ("import workbench; workbench.plots.scree", ("torch", "transformers", "transformer_lens")),
+        ("import workbench.report", ("torch", "transformers")),
+    ],
+)
+def test_importing_leaves_the_heavy_libraries_alone(code, absent):
+    check = f"import sys; {code}; found = [m for m in {absent!r} if m in sys.modules]; sys.exit(', '.join(found) or 0)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names_are_all_there():
+    import workbench
+
+    for name in workbench.__all__:
+        assert getattr(workbench, name) is not None
+    assert set(workbench.__all__) <= set(dir(workbench))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = workbench.nonsense

@@ -1,0 +1,170 @@
+"""The main job end to end: resumed == uninterrupted, damage is mended, a study judges itself honestly."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from workbench.errors import DataError, RunError
+from workbench.store import open_run
+from workbench.study import found, run_study
+
+SMALL = {"roles": 10, "questions": 3, "prompts": 1, "default_rollouts": 12, "batch_size": 8, "max_new_tokens": 60, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, organism):
+    return run_study("organism", tmp_path_factory.mktemp("study") / "run", **SMALL)
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    """Every file that holds results, but for those that carry the time of day."""
+    kept = [p for p in folder.rglob("*") if p.suffix in (".csv", ".parquet", ".safetensors")]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in kept}
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the house may catch it."""
+
+
+@pytest.mark.parametrize(("step", "after"), [("rollouts", 1), ("rollouts", 20), ("judge", 1), ("extract", 1), ("sweep", 2)])
+def test_killed_and_resumed_is_uninterrupted_byte_for_byte(whole, tmp_path, step, after):
+    def kill(name: str, done: int, total: int) -> None:
+        if name == step and done >= after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_study("organism", tmp_path / "run", kill, **SMALL)
+    calls = []
+    run = run_study("organism", tmp_path / "run", lambda name, done, total: calls.append((name, done)), **SMALL)
+    assert tables(run.folder) == tables(whole.folder)
+    if (step, after) == ("rollouts", 20):
+        redone = [done for name, done in calls if name == "rollouts"]
+        assert redone[0] > after  # what was finished was not asked again
+
+
+def test_killed_from_outside(whole, tmp_path):
+    """A real SIGKILL in the middle of generation."""
+    out = tmp_path / "run"
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({k: v for k, v in SMALL.items() if k != "seed"} | {"seed": 3}))
+    command = [sys.executable, "-m", "workbench", "study", "--out", str(out), "--config", str(settings)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (out / "rollouts" / "part-00000.parquet").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (out / "report.html").exists()
+    assert tables(run_study("organism", out, **SMALL).folder) == tables(whole.folder)
+
+
+def test_a_finished_study_is_not_done_again(whole, monkeypatch):
+    import workbench.study as study
+
+    monkeypatch.setattr(study, "load_model", lambda *a, **k: pytest.fail("the model was loaded again"))
+    before = tables(whole.folder)
+    run_study("organism", whole.folder, **SMALL)
+    assert tables(whole.folder) == before
+
+
+@pytest.mark.parametrize("victim", ["rollouts/part-00001.parquet", "activations/part-00000.safetensors", "judgements/part-00000.parquet"])
+def test_damaged_parts_are_made_anew_and_named(whole, tmp_path, victim):
+    folder = tmp_path / "run"
+    shutil.copytree(whole.folder, folder)
+    (folder / victim).write_bytes(b"garbage")
+    run = run_study("organism", folder, **SMALL)
+    again = {name: content for name, content in tables(folder).items() if "damaged" not in name}
+    assert again == tables(whole.folder)
+    assert victim in json.dumps(run.study["steps"])
+
+
+def test_everything_is_there(whole):
+    run = open_run(whole.folder)
+    assert len(run.rollouts) == 42
+    assert run.rollouts["label"].isin(range(4)).all()
+    assert run.axis.toward.startswith("default")
+    assert len(run.role_vectors) == run.study["steps"]["axis"]["roles"] + 1 > 8
+    assert len(run.activations()) == 42
+    assert run.groups() is None
+    assert run.space().layer == run.recommended_layer
+    assert set(run.space(layer=0).to_frame(run.axis)["role"]) == set(run.role_vectors.rows["role"])
+    assert found(run).startswith(f"layer {run.recommended_layer}")
+    assert run.study["splits"]["roles"]
+    assert [line["outcome"] for line in run.study["verdict"]["lines"]][3] == "untested"
+
+
+def test_the_axis_is_made_of_all_kept_rows(whole):
+    from workbench.directions import contrast, role_vectors
+
+    axis = contrast(role_vectors(whole.activations(), "fully", whole.study["steps"]["axis"]["min_count"]))
+    assert torch.allclose(axis.values, whole.axis.values, atol=1e-5)
+
+
+def test_the_report(whole):
+    html = whole.report.read_text(encoding="utf-8")
+    for words in ("untested", "layer", "residual-stream units", "Nothing here says that a model is safe", "not compared"):
+        assert words in html
+    assert "http://" not in html.split("</style>")[0]
+    assert "NaN" not in html.split("plotly.js")[0]
+
+
+def test_settings_that_are_wrong_are_one_sentence(tmp_path):
+    with pytest.raises(RunError, match=r"setting prompts: .*greater than or equal to 1"):
+        run_study("organism", tmp_path / "a", prompts=0)
+    with pytest.raises(RunError, match="setting colour: extra inputs are not permitted"):
+        run_study("organism", tmp_path / "b", colour="red")
+    run_study("organism", tmp_path / "c", **SMALL | {"roles": 7, "questions": 1})
+    with pytest.raises(RunError, match="other settings"):
+        run_study("organism", tmp_path / "c", **SMALL | {"roles": 8, "questions": 1})
+
+
+def test_too_few_roles_are_said_before_the_work_starts(tmp_path):
+    with pytest.raises(DataError, match="a study needs at least 4 roles besides the default; there are 3"):
+        run_study("organism", tmp_path / "run", roles=3)
+    assert not (tmp_path / "run" / "rollouts" / "part-00000.parquet").exists()
+
+
+def test_a_study_too_small_for_splits_says_so(tmp_path):
+    run = run_study("organism", tmp_path / "run", **SMALL | {"roles": 5, "questions": 2})
+    conclusion = run.study["verdict"]["conclusion"]
+    assert re.match(r"cannot tell: three splits need at least 8 roles and 3 questions; there are \d and 2", conclusion)
+    assert "untested" in run.report.read_text(encoding="utf-8")
+
+
+def test_a_large_study_keeps_a_sample_and_says_so(tmp_path, monkeypatch, whole):
+    import workbench.reduction as reduction
+
+    monkeypatch.setattr(reduction, "LIMIT_BYTES", 100)
+    monkeypatch.setattr(reduction.storage_plan, "__defaults__", (100,))
+    run = run_study("organism", tmp_path / "run", **SMALL)
+    assert run.groups() is not None
+    assert torch.allclose(run.axis.values, whole.axis.values, atol=1e-5)
+    assert "means by role, prompt and label" in run.report.read_text(encoding="utf-8")
+
+
+def test_a_real_chat_model_judges_itself_honestly(test_models, tmp_path):
+    """No system role, 256 positions, no judge: it completes, uses all responses, and says all three."""
+    run = run_study(str(test_models / "tinytalk"), tmp_path / "run", roles=10, questions=3, prompts=1, default_rollouts=12)
+    html = run.report.read_text(encoding="utf-8")
+    assert "all responses were used" in html
+    assert "no system role" in html
+    assert run.axis.site.system == "folded"
+    assert run.study["verdict"]["conclusion"] != "holds"
+
+
+def test_no_prompt_fits_is_said_before_the_work_starts(test_models, tmp_path):
+    roles = tmp_path / "roles"
+    roles.mkdir()
+    for name in ("default", "poet"):
+        (roles / f"{name}.json").write_text(json.dumps({"name": name, "prompts": ["verse after verse " * 100]}))
+    for i in range(4):
+        (roles / f"r{i}.json").write_text(json.dumps({"name": f"r{i}", "prompts": ["verse after verse " * 100]}))
+    with pytest.raises(DataError, match="no prompt fits tinytalk: the shortest takes"):
+        run_study(str(test_models / "tinytalk"), tmp_path / "run", roles=str(roles))
