@@ -30,7 +30,7 @@ def study(tmp_path_factory):
 
 def test_a_study_ends_with_what_was_found_and_where(study):
     folder, output = study
-    assert "Found: layer" in output
+    assert "Verdict: " in output
     assert f"Report: {folder}/report.html" in output.replace("\n", "")
 
 
@@ -45,7 +45,7 @@ def test_settings_from_a_file(study, tmp_path):
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps({"roles": 9, "questions": 3, "prompts": 1}))
     code, output = run("study", "--out", str(study[0]), "--config", str(settings))
-    assert (code, "Found: layer" in output) == (0, True)
+    assert (code, "Verdict: " in output) == (0, True)
 
 
 def test_the_doctor(tmp_path):

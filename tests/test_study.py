@@ -95,7 +95,7 @@ def test_everything_is_there(whole):
     assert run.groups() is None
     assert run.space().layer == run.recommended_layer
     assert set(run.space(layer=0).to_frame(run.axis)["role"]) == set(run.role_vectors.rows["role"])
-    assert found(run).startswith(f"layer {run.recommended_layer}")
+    assert found(run).startswith(f"At layer {run.recommended_layer} of 0-4 the axis puts")
     assert run.study["splits"]["roles"]
     assert [line["outcome"] for line in run.study["verdict"]["lines"]][3] == "untested"
 

@@ -147,7 +147,7 @@ def _watched(job: Callable[..., Any]) -> Any:
 def _closing(run: Any) -> None:
     from .study import found
 
-    print(f"Found: {found(run)}.\nReport: {run.report}")
+    print(f"{found(run)}\nReport: {run.report}\nNext: workbench doctor MODEL, then workbench study --model MODEL, for a model of your own")
 
 
 def _number_or_text(value: str | None) -> int | str | None:

@@ -23,7 +23,7 @@ from .progress import Watch
 from .reduction import reduced, storage_plan
 from .rollouts import Plan, plan_rollouts, run_batch
 from .store import Run, create_run, key_of, parquet_bytes, part_tensor, save_activations
-from .study_report import write_report
+from .study_report import headline, write_report
 from .sweeps import sweep_layers
 from .tensorfile import write_bytes
 
@@ -283,8 +283,7 @@ def _set_aside(parts: Any) -> list[str]:
 
 def found(run: Run) -> str:
     """One line that says what a study found."""
-    step, verdict = run.study["steps"]["sweep"], Verdict.from_dict(run.study["verdict"])
-    return f"layer {step['layer']} ({step['reason']}); the method {verdict.conclusion}"
+    return f"{headline(run)} Verdict: {Verdict.from_dict(run.study['verdict']).conclusion}."
 
 
 STEPS = {

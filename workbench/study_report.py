@@ -33,24 +33,37 @@ def write_report(run: Run) -> None:
     figures = study_figures(run, space, axis, roles)
     for name, figure in figures.items():
         plots.save(figure.figure, run.folder / "figures" / f"{name}.html")
-    step = run.study["steps"]["sweep"]
     verdict = Verdict.from_dict(run.study["verdict"])
     data = ReportData(
         title="Where the persona lives",
         model=f"{axis.site.model}, {axis.site.dtype}",
-        headline=f"Layer {layer}: {step['reason']}.",
-        conclusion=f"The method {verdict.conclusion}.",
+        headline=headline(run),
+        conclusion=f"{verdict.conclusion[0].upper()}{verdict.conclusion[1:]}.",
         verdict=verdict.to_frame(),
         numbers=key_numbers(run, space, axis),
         figures=tuple(figures.values()),
-        roles=roles[["role", "description", "n", "projection", "low", "high", *[c for c in map(str, roles) if c.startswith("label_")]]],
+        roles=roles.sort_values("projection", ascending=False)[
+            ["role", "description", "n", "projection", "low", "high", *[c for c in map(str, roles) if c.startswith("label_")]]
+        ],
         examples=examples(run, acts, axis, layer),
         notes=tuple(notes(run)),
         limits=LIMITS,
-        settings={k: str(v) for k, v in run.config.items() if v is not None},
+        settings=settings(run, axis),
         versions=dict(axis.site.versions) | {"weights": axis.site.weights, "revision": axis.site.revision or "none"},
     )
     write_bytes(run.report, render_report(data).encode())
+
+
+def headline(run: Run) -> str:
+    """One sentence: what was found at the recommended layer."""
+    layer, layers, sweep = run.recommended_layer, run.axis.site.layers, run.sweep
+    if "auc" not in sweep:
+        return f"Layer {layer} of {layers[0]}-{layers[-1]}, the middle one, untested."
+    share = float(sweep.loc[sweep["layer"] == layer, "auc"].iloc[0])
+    return (
+        f"At layer {layer} of {layers[0]}-{layers[-1]} the axis puts a held-out answer of the default nearer the Assistant than one of a "
+        f"held-out role in {share:.1%} of all pairs."
+    )
 
 
 def role_table(run: Run, acts: Activations, space: PersonaSpace, axis: Direction) -> pd.DataFrame:
@@ -142,6 +155,16 @@ _SWEEP_NUMBERS = (
     ("split_half", "Split-half cosine", ("cosine", "axes from two halves with no role and no response in common")),
     ("cos_pc1", "PC1 and the axis", ("|cosine|", "1 where the largest component is the axis")),
 )
+
+
+def settings(run: Run, axis: Direction) -> dict[str, str]:
+    """What decided the outcome: the configuration, and where the activations were read."""
+    site = axis.site
+    return {k: str(v) for k, v in run.config.items() if v is not None} | {
+        "hook": f"{site.hook}, {site.pooling}",
+        "chat template": f"{site.template}, system prompt {site.system}, thinking off",
+        "longest answer": f"{run.study['steps']['rollouts']['max_new_tokens']} tokens",
+    }
 
 
 def examples(run: Run, acts: Activations, axis: Direction, layer: int) -> pd.DataFrame:
