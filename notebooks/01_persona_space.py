@@ -29,7 +29,7 @@
 # 4. compare the line with the truth, because this model's world is known,
 # 5. try to prove yourself wrong.
 #
-# It runs in about a minute on a laptop, without a GPU and without a network. The method is that of *The Assistant Axis*
+# It runs in less than a minute on a laptop, without a GPU and without a network. The method is that of *The Assistant Axis*
 # ([arXiv 2601.10387](https://arxiv.org/abs/2601.10387)), sections 2 and 3.
 
 # %%
@@ -50,13 +50,15 @@ import torch
 
 import workbench as wb
 
+pd.set_option("display.max_colwidth", 260)
+
 # %% [markdown]
 # ## 1. A model whose world is known
 #
 # The package carries a tiny chat model, *the organism*. It was trained from nothing, on text alone, in a small invented
 # world. In that world every role has a hidden number $a$ between $-1$ and $1$, its *likeness to the Assistant*, and four
-# weaker traits such as warmth and formality. The number decides by chance which phrases a role uses, many times in each
-# answer. Nobody put a direction into the weights. If the method finds one that follows $a$, the model made it.
+# weaker traits such as warmth and formality. The number sets the odds with which a role picks its phrases, several times in every
+# answer. Nobody put a direction into the weights: if the method finds one that follows $a$, training on text made it.
 #
 # We put $a$ away now and do not look at it before section 8.
 
@@ -117,7 +119,6 @@ counts = rollouts.assign(who=np.where(rollouts["role"] == "default", "default", 
 pd.crosstab(counts["who"], counts["label"])
 
 # %%
-pd.set_option("display.max_colwidth", 260)
 rollouts.loc[rollouts["label"] < 3, ["role", "label", "reason", "response"]].head(3)
 
 # %% [markdown]
@@ -178,8 +179,8 @@ print(f"cosine of two role vectors: mean {raw_cosines[pairs].mean():.2f}, median
 # %% [markdown]
 # Nearly parallel, the librarian and the ghost alike! The reason is not that the model thinks they are the same. All these
 # answers share a great deal: they are answers, in English, to the same six questions, read by the same layer. What they share is one
-# long vector $\mu$, the mean, and each role is $\mu$ plus a smaller deviation $\delta_r$. If the deviations have no common
-# direction, the average cosine should be about
+# long vector $\mu$, the mean, and each role is $\mu$ plus a smaller deviation $\delta_r$. The deviations add up to zero, so over
+# all pairs they nearly cancel, and the average cosine should be about
 #
 # $$
 # \cos(v_r, v_s) \;\approx\; \frac{\lVert\mu\rVert^2}{\lVert\mu\rVert^2 + \overline{\lVert\delta\rVert^2}}
@@ -205,7 +206,7 @@ raw_table = pd.DataFrame(raw_cosines, index=names, columns=names).loc[order, ord
 wb.plots.cosine_heatmap(raw_table).update_layout(title_text="Cosines between raw role vectors")
 
 # %% [markdown]
-# *What to see:* almost nothing; before centring nearly every pair has a high cosine and the map is close to one colour.
+# *What to see:* almost nothing; before centring every pair has a high cosine, the map is nearly one colour, and only its corners are a little paler.
 
 # %%
 values = centred_cosines.to_numpy()[pairs]
@@ -213,8 +214,8 @@ print(f"after centring: from {values.min():.2f} to {values.max():.2f}, mean {val
 wb.plots.cosine_heatmap(centred_cosines)
 
 # %% [markdown]
-# *What to see:* two camps, blue within and vermilion between: the roles at one end of the list are nearly the opposite of those at the
-# other end, and the default stands in the first of them.
+# *What to see:* two camps, blue within and vermilion between, and a middle that belongs to neither; the default stands at the very end
+# of one camp. (The list is in the order of the first component, which comes next.)
 #
 # ## 6. A map of characters
 #
@@ -229,7 +230,8 @@ wb.plots.cosine_heatmap(centred_cosines)
 # \text{share}_j = \frac{s_j^2}{\sum_i s_i^2}
 # $$
 #
-# The rows $w_j$ of $W$ are the components, of length one. The vectors are centred but not scaled.
+# The rows $w_j$ of $W$ are the components, of length one. The vectors are centred but not scaled. The sign of a component is
+# arbitrary; `PersonaSpace` turns the first to the side on which the default lies.
 
 # %%
 print("components [k, d_model] =", space.components_.shape)
@@ -237,8 +239,8 @@ print(f"{space.n_components_for(0.7)} components hold 70 % of the variance betwe
 wb.plots.scree(space.scree())
 
 # %% [markdown]
-# *What to see:* the first component towers over the others, and a few hold most of the variance; the paper needed 4 to 19 for 70 %
-# in three large models.
+# *What to see:* the first component is much taller than the rest, and a handful hold most of the variance; in three large models the
+# paper needed 4 to 19 components for 70 %.
 #
 # **The default is not in the fit.** Had it been, the first component could have pointed at it for a poor reason: one
 # unusual point among many attracts a component. So it is left out and only *projected* afterwards, like the 16 unseen
@@ -295,9 +297,9 @@ print("length at each layer:", [round(n, 1) for n in axis.norms().tolist()])
 print(f"cosine with PC1 at layer {layer}: {axis.at(layer).cosine(space.component(1)).item():.2f}")
 
 # %% [markdown]
-# Two recipes that share no assumption about the default agree to a large part. They need not: in another model PC1 might be something else,
-# such as formality, and the contrast would still point from the roles to the default. That is why the contrast is the
-# axis and PC1 a check on it.
+# Two recipes, one of which never saw the default, agree to a large part. They need not: in another model PC1 might be something
+# else, such as formality, and the contrast would still point from the roles to the default. That is why the contrast is the axis
+# and PC1 a check on it.
 
 # %%
 on_axis = space.to_frame(axis, vectors)
@@ -305,7 +307,7 @@ centre = on_axis.loc[~on_axis["is_default"], "projection"].mean()
 wb.plots.axis_line(on_axis, centre=centre)
 
 # %% [markdown]
-# *What to see:* the default alone at the right, advisers and clerks nearest to it, spirits and monsters at the far end.
+# *What to see:* the default furthest to the right, the people of desks and books nearest to it, spirits and monsters at the far end.
 #
 # Be careful about what this picture proves. That the default lies to the right of the *mean* of the roles is true by
 # construction, since the axis was built from exactly that difference. It is not by construction that it lies beyond *each single*
@@ -335,9 +337,10 @@ for kind, part in truth.groupby("kind"):
     print(f"{kind:18} r(projection, a) = {part['projection'].corr(part['a']):.2f}  (n = {len(part)})")
 
 # %%
+labels = {"a": "planted likeness to the Assistant, a", "projection": "projection on the axis, + = Assistant", "kind": ""}
 px.scatter(
-    truth, x="a", y="projection", symbol="kind", symbol_sequence=["circle", "diamond-open"], hover_name="role", template="workbench",
-    labels={"a": "planted likeness to the Assistant, a", "projection": "projection on the axis, + = Assistant", "kind": ""},
+    truth, x="a", y="projection", symbol="kind", symbol_sequence=["circle", "diamond-open"], hover_name="role",
+    labels=labels, title="Found against planted", height=460, template="workbench",
 )  # fmt: skip
 
 # %% [markdown]
@@ -368,8 +371,8 @@ for direction in (axis, flipped):
 #
 # ### Random directions
 #
-# Now 200 directions drawn at random in $\mathbb{R}^{96}$, each as long as the axis (a projection divides by the length, so for $r$ it makes no
-# difference). If the axis is special, they should know nothing about $a$. Guess their typical $|r|$ before you run the cell.
+# Now 200 directions drawn at random in $\mathbb{R}^{96}$, each as long as the axis (for $r$ the length makes
+# no difference, since a projection divides by it). If the axis is special, they should know nothing about $a$. Guess their typical $|r|$ before you run the cell.
 
 # %%
 site, generator = axis.at(layer).site, torch.Generator().manual_seed(0)
@@ -385,8 +388,8 @@ print(f"{(np.abs(random_r) >= our_r).sum()} of 200 random directions do at least
 
 # %% [markdown]
 # Far from zero! A random direction in 96 dimensions is almost at right angles to the axis, and yet reads a good part of $a$. The
-# scree plot says why. Nearly half of all the variance between roles lies along one direction, and *any* direction that is not exactly at
-# right angles to it picks some of it up; little else competes. A correlation does not care that the picked-up signal is small.
+# scree plot says why. A large part of the variance between roles lies along one direction, and *any* direction that is not exactly
+# at right angles to it picks some of it up; little else competes. A correlation does not care that what it picks up is small.
 #
 # ### Shuffle the role labels
 #
@@ -417,13 +420,13 @@ table.round(2)
 
 # %%
 nulls = pd.concat([pd.DataFrame({"r": random_r, "direction": "random"}), shuffled[["r"]].assign(direction="shuffled labels")])
-figure = px.histogram(nulls, x="r", facet_row="direction", nbins=50, range_x=[-1.02, 1.02], template="workbench")
-figure.update_layout(title_text="r with a: 200 directions of each kind, the axis dotted")
+figure = px.strip(nulls, x="r", y="direction", range_x=[-1.05, 1.05], height=340, template="workbench")
+figure.update_layout(title_text="r with a: 200 directions of each kind; dotted: the axis", yaxis_title=None)
 figure.add_vline(our_r, line_dash="dot")
 
 # %% [markdown]
-# *What to see:* random directions spread over nearly the whole range, shuffled axes pile up at *both* ends, and the dotted line
-# of our axis stands near the right-hand end of either.
+# *What to see:* random directions spread over nearly the whole range, shuffled axes crowd at *both* ends, and the dotted line
+# of our axis stands at the right-hand end of either.
 #
 # So the test has caught something, and it is not what we feared:
 #
@@ -435,16 +438,32 @@ figure.add_vline(our_r, line_dash="dot")
 # - **The answer to the first question** does not rest on $r$ at all. It rests on where the default lies in a space that was fitted
 #   without it: at an end.
 #
-# There is one more suspicion, and it stands. Here is $r$ at every layer.
+# ### Throw the model away
+#
+# One suspicion is left. The mean over an answer's tokens is in part an inventory of *the words of the answer*, and words alone betray
+# the role. So we build a "layer $-1$": the average of the input embeddings of the answer's tokens. It is a bag of words. No block has
+# touched it, it has no order, and it has not seen the prompt.
 
 # %%
-by_layer = roles.project(axis).apply(lambda p: np.corrcoef(p, a)[0, 1]).rename("r with a").rename_axis("layer")
-by_layer.to_frame().T.round(2)
+embedding = model.hf.get_input_embeddings().weight.detach()  # [vocabulary, d_model]
+bags = torch.stack([embedding[list(ids)].mean(0) for ids in rollouts["response_ids"]])
+bag_acts = wb.Activations(bags[:, None], acts.rows, replace(acts.site, layers=(-1,), hook="input embeddings"))
+bag_vectors = wb.role_vectors(bag_acts, keep="fully", min_count=8)
+bag_axis = wb.contrast(bag_vectors.where(f"role not in {unseen_names}"))
+bag_sweep = wb.sweep_layers(bag_acts.where(f"role not in {unseen_names}"), splits)
+
+# %%
+projections = bag_vectors.project(bag_axis).join(vectors.project(axis))[vectors.rows["role"] != "default"]
+by_layer = pd.concat([bag_sweep.table, sweep.table]).set_index("layer")[["auc", "auc_low", "auc_high"]]
+by_layer.insert(0, "r with a", projections.apply(lambda p: np.corrcoef(p, a)[0, 1]))
+by_layer.round(2)
 
 # %% [markdown]
-# It is high already after block 0, where the model has done very little. The mean over an answer's tokens is in large part an inventory of
-# *the words of the answer*, and words alone betray the role. A model's own view of its character and the text that it has just written are
-# mixed in these vectors. To pull them apart, one lets the same text be read under different prompts.
+# A bag of words follows $a$ almost as well as the model's residual stream does. What the blocks add shows elsewhere: in how well a *single*
+# answer of the default is told from a single answer of a role (`auc`; mind the wide intervals, and that the layer was chosen
+# by this very column). The model did write these words, and it wrote them in character. But a projection of an answer's
+# mean reads the character *from what has been said* at least as much as from a state behind it. To pull the two apart, one
+# lets the same words be read under different prompts.
 
 # %% [markdown]
 # ## 10. What would have to be true
@@ -456,8 +475,10 @@ by_layer.to_frame().T.round(2)
 #    move. The roles must range from near to far.
 # 3. **The default is fairly sampled**: the same questions, several neutral prompts, enough answers.
 # 4. **It repeats.** Halves without a role or an answer in common give the same axis, and so do other questions.
-# 5. **The default lies beyond roles that were used neither for the axis nor for the choice of the layer**, on PC1 as well as on the contrast.
-# 6. **It is not only the text.** The separation remains when different prompts come with the same words.
+# 5. **The default lies beyond roles that nothing was fitted on**, neither the axis nor the choice of the layer, on PC1 as well as
+#    on the contrast.
+# 6. **It is not only the text.** The layer does better than a bag of words, and something of the separation remains when different prompts
+#    come with the same words.
 # 7. **Something stands in for $a$.** A real model has no planted number; people's ratings of the roles, or behaviour
 #    measured in other ways, would have to agree with the order.
 # 8. **No few huge dimensions run the show.** Some models have them; compare with `PersonaSpace(layer, standardise=True)`.
@@ -466,6 +487,7 @@ by_layer.to_frame().T.round(2)
 #
 # - That the axis *causes* anything. Nothing here was changed inside the model; that needs interventions and controls
 #   of the same size.
+# - That the projection reads a state of the model rather than its words. Section 9 says: mostly the words.
 # - That the axis is *the* place where the persona lives. It is one direction in one layer's average.
 # - Anything about a large model. The organism's world was made with one main latent number, and to find one main direction in it
 #   shows that the method works when the claim is true, not that the claim is true elsewhere.
@@ -477,5 +499,5 @@ by_layer.to_frame().T.round(2)
 #    cosine with our axis? Do the same with a role in the middle of the line. What does this say about how special the default is?
 # 2. **What is PC2?** Add `a` and `a ** 2` to `space.to_frame(axis, vectors)` and colour `wb.plots.persona_space(..., dims=2)` by them;
 #    then try the traits in `world.persona(name).traits`. Which components have a meaning?
-# 3. **How little is enough?** Keep three questions instead of six, or ten roles instead of 32 (`fit_acts.where("question_index < 3")`).
-#    When does the split-half cosine fall, and when does the default leave the end of the line?
+# 3. **How little is enough?** Keep three questions instead of six, or ten roles instead of 32 (`fit_acts.where("question_index < 3")`, and a
+#    smaller `min_count`). When does the split-half cosine fall, and when does the default leave the end of the line?
