@@ -29,7 +29,6 @@ test-browser: .venv/dev  ## the report in a real browser (Debian's chromium)
 	$(BIN)/pytest -m browser
 
 notebooks: .venv/dev
-	$(BIN)/jupytext --check 'jupytext --to ipynb --output - {}' notebooks/*.py > /dev/null
 	$(BIN)/pytest --nbmake notebooks/*.ipynb -p no:cacheprovider -o filterwarnings=default
 
 benchmark: .venv/dev  ## ratios side by side, printed as tables

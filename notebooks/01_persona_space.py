@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -177,7 +179,7 @@ pairs = np.triu_indices(len(raw), 1)
 print(f"cosine of two role vectors: mean {raw_cosines[pairs].mean():.2f}, median {np.median(raw_cosines[pairs]):.2f}")
 
 # %% [markdown]
-# Nearly parallel, the librarian and the ghost alike! The reason is not that the model thinks they are the same. All these
+# Nearly parallel, whoever the two are! The reason is not that the model thinks they are the same. All these
 # answers share a great deal: they are answers, in English, to the same six questions, read by the same layer. What they share is one
 # long vector $\mu$, the mean, and each role is $\mu$ plus a smaller deviation $\delta_r$. The deviations add up to zero, so over
 # all pairs they nearly cancel, and the average cosine should be about
@@ -206,7 +208,8 @@ raw_table = pd.DataFrame(raw_cosines, index=names, columns=names).loc[order, ord
 wb.plots.cosine_heatmap(raw_table).update_layout(title_text="Cosines between raw role vectors")
 
 # %% [markdown]
-# *What to see:* almost nothing; before centring every pair has a high cosine, the map is nearly one colour, and only its corners are a little paler.
+# *What to see:* almost nothing; before centring nearly every pair has a high cosine; the map is close to one colour,
+# and only its corners are a little paler.
 
 # %%
 values = centred_cosines.to_numpy()[pairs]
@@ -214,7 +217,7 @@ print(f"after centring: from {values.min():.2f} to {values.max():.2f}, mean {val
 wb.plots.cosine_heatmap(centred_cosines)
 
 # %% [markdown]
-# *What to see:* two camps, blue within and vermilion between, and a middle that belongs to neither; the default stands at the very end
+# *What to see:* two camps, blue within and vermilion between, and a middle that belongs to neither; the default stands at the outer end
 # of one camp. (The list is in the order of the first component, which comes next.)
 #
 # ## 6. A map of characters
@@ -371,8 +374,9 @@ for direction in (axis, flipped):
 #
 # ### Random directions
 #
-# Now 200 directions drawn at random in $\mathbb{R}^{96}$, each as long as the axis (for $r$ the length makes
-# no difference, since a projection divides by it). If the axis is special, they should know nothing about $a$. Guess their typical $|r|$ before you run the cell.
+# Now 200 directions drawn at random in $\mathbb{R}^{96}$, each as long as the axis (for $r$ the length makes no difference, since a
+# projection divides by it). If the axis is special, they should know nothing about $a$. Guess their typical $|r|$ before you
+# run the cell.
 
 # %%
 site, generator = axis.at(layer).site, torch.Generator().manual_seed(0)
@@ -393,7 +397,7 @@ print(f"{(np.abs(random_r) >= our_r).sum()} of 200 random directions do at least
 #
 # ### Shuffle the role labels
 #
-# A stronger test. We deal the role names out at random over the answers, so that "default" and "pirate" are mere piles of mixed
+# A stronger test. We deal the role names out at random over the answers, so that every "role" is a mere pile of mixed
 # answers, and run the *whole* recipe again: role vectors, contrast, projection of the true roles. Each time we also make the axis
 # twice, from two halves of the data with nothing in common, and take the cosine of the two.
 
@@ -430,9 +434,9 @@ figure.add_vline(our_r, line_dash="dot")
 #
 # So the test has caught something, and it is not what we feared:
 #
-# - **The high $|r|$ is not evidence for the axis.** Even axes of pure noise have it. A difference of two means of anything points mostly
-#   along the direction in which answers differ most, and in this world that is $a$. The large $r$ says that *the space* is ordered by
-#   likeness to the Assistant.
+# - **A high $|r|$ is weak evidence for the axis.** Even axes made of noise have one, many of them nearly as high. A difference of two
+#   means of anything points mostly along the direction in which answers differ most, and in this world that is $a$. The
+#   large $r$ says that *the space* is ordered by likeness to the Assistant.
 # - **What the labels add** is the rest of the table. The true axis is many times as long as a shuffled one; two halves of the data
 #   agree on it (a cosine close to 1, against about 0); and its sign is settled, where a shuffled axis gets it by the toss of a coin.
 # - **The answer to the first question** does not rest on $r$ at all. It rests on where the default lies in a space that was fitted
@@ -459,11 +463,11 @@ by_layer.insert(0, "r with a", projections.apply(lambda p: np.corrcoef(p, a)[0, 
 by_layer.round(2)
 
 # %% [markdown]
-# A bag of words follows $a$ almost as well as the model's residual stream does. What the blocks add shows elsewhere: in how well a *single*
-# answer of the default is told from a single answer of a role (`auc`; mind the wide intervals, and that the layer was chosen
-# by this very column). The model did write these words, and it wrote them in character. But a projection of an answer's
-# mean reads the character *from what has been said* at least as much as from a state behind it. To pull the two apart, one
-# lets the same words be read under different prompts.
+# A bag of words follows $a$ almost as well as the model's residual stream does. What the blocks add shows elsewhere: in how well
+# a *single* answer of the default is told from a single answer of a role (`auc`; mind the wide intervals, and that the layer was
+# chosen by this very column). The model did write these words, and it wrote them in character. But the projection of an answer's
+# mean reads a large part of the character *from what has been said*, and not only from a state behind it. To pull the two apart,
+# one lets the same words be read under different prompts.
 
 # %% [markdown]
 # ## 10. What would have to be true
@@ -487,7 +491,7 @@ by_layer.round(2)
 #
 # - That the axis *causes* anything. Nothing here was changed inside the model; that needs interventions and controls
 #   of the same size.
-# - That the projection reads a state of the model rather than its words. Section 9 says: mostly the words.
+# - That the projection reads a state of the model rather than its words. Section 9 says: to a large part the words.
 # - That the axis is *the* place where the persona lives. It is one direction in one layer's average.
 # - Anything about a large model. The organism's world was made with one main latent number, and to find one main direction in it
 #   shows that the method works when the claim is true, not that the claim is true elsewhere.
@@ -499,5 +503,6 @@ by_layer.round(2)
 #    cosine with our axis? Do the same with a role in the middle of the line. What does this say about how special the default is?
 # 2. **What is PC2?** Add `a` and `a ** 2` to `space.to_frame(axis, vectors)` and colour `wb.plots.persona_space(..., dims=2)` by them;
 #    then try the traits in `world.persona(name).traits`. Which components have a meaning?
-# 3. **How little is enough?** Keep three questions instead of six, or ten roles instead of 32 (`fit_acts.where("question_index < 3")`, and a
-#    smaller `min_count`). When does the split-half cosine fall, and when does the default leave the end of the line?
+# 3. **How little is enough?** Keep three questions instead of six (`fit_acts.where("question_index < 3")`, with a smaller
+#    `min_count`), or ten roles instead of 32. When does the split-half cosine fall, and when does the default leave the end
+#    of the line?

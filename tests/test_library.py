@@ -99,7 +99,7 @@ def test_the_published_layout(test_models):
 
 def test_tags_select(folder):
     assert len(load_questions(folder, tags=["a"])) == 1
-    with pytest.raises(LibraryError, match="no roles with the tags robot"):
+    with pytest.raises(LibraryError, match=r"no roles besides the default with the tags robot \(there are: human\)"):
         load_roles(folder, tags=["robot"])
 
 

@@ -51,4 +51,11 @@ def test_notebooks_hold_no_outputs():
     for path in notebooks:
         cells = json.loads(path.read_text())["cells"]
         assert not [cell for cell in cells if cell["cell_type"] == "code" and (cell["outputs"] or cell["execution_count"])], path
-        assert path.with_suffix(".py").exists()
+
+
+def test_notebooks_and_their_scripts_are_the_same():
+    import jupytext
+
+    for path in (ROOT / "notebooks").glob("**/*.ipynb"):
+        notebook, script = jupytext.read(path), jupytext.read(path.with_suffix(".py"))
+        assert [(c.cell_type, c.source) for c in notebook.cells] == [(c.cell_type, c.source) for c in script.cells], path

@@ -117,22 +117,30 @@ def train(
     out: Annotated[Path, typer.Option(help="folder for the model and its checkpoints")] = Path("runs/organism-model"),
     seed: Annotated[int, typer.Option(help="seed of texts, order and weights")] = 0,
 ) -> None:
-    """Train the embedded model from nothing (about ten minutes on one core)."""
+    """Train the embedded model from nothing, check it and write its card (about twelve minutes on one core)."""
+    from .organism.card import write_card
+    from .organism.check import check as run_check
     from .organism.train import train as run_training
 
     _watched(lambda watch: run_training(out, seed=seed, report=lambda stage, done, total, loss: watch(f"train: {stage}", done, total)))
-    print(f"trained: {out}; next: workbench organism check {out}")
+    result = _watched(lambda watch: run_check(out, watch))
+    print(f"{result.to_text()}\nCard: {write_card(out, result)}\nNext: workbench study --model {out}")
 
 
 @organism_app.command()
 def check(
     folder: Annotated[Path | None, typer.Argument(help="a trained folder; the shipped model where not given")] = None,
+    card: Annotated[bool, typer.Option("--card", help="write the table into the folder's model card")] = False,
 ) -> None:
     """Measure a trained organism against what was planted, and print every figure beside its bound."""
+    from .organism import CHECKPOINT
+    from .organism.card import write_card
     from .organism.check import check as run_check
 
     result = _watched(lambda watch: run_check(folder, watch))
     print(result.to_text())
+    if card:
+        print(f"Card: {write_card(folder or CHECKPOINT, result)}")
     if not result.passed:
         raise typer.Exit(1)
 

@@ -46,8 +46,9 @@ def load_roles(source: Any = None, *, n: int | None = None, tags: Sequence[str] 
     default = [role for role in roles if role.is_default] or [Role(DEFAULT_ROLE, ("",), "the model as it comes, with no role")]
     others = [role for role in roles if not role.is_default and set(tags) <= set(role.tags)]
     if not others:
-        wanted = f" with the tags {', '.join(tags)}" if tags else ""
-        raise LibraryError(f"{folder} holds no roles{wanted} besides the default")
+        known = sorted({tag for role in roles if not role.is_default for tag in role.tags})
+        wanted = f" with the tags {', '.join(tags)} (there are: {', '.join(known)})" if tags else ""
+        raise LibraryError(f"{folder} holds no roles besides the default{wanted}")
     return default + _draw(others, n, seed, "roles", folder)
 
 

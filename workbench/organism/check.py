@@ -68,6 +68,11 @@ class CheckResult:
         """Columns ``name, figure, bound, outcome``."""
         return pd.DataFrame([vars(row) for row in self.rows])
 
+    def to_markdown(self) -> str:
+        """The table in Markdown."""
+        lines = [f"| {r.name.replace('|', chr(92) + '|')} | {r.figure} | {r.bound} | {r.outcome} |" for r in self.rows]
+        return "\n".join(["| | measured | bound | |", "|---|---|---|---|", *lines])
+
     def to_text(self) -> str:
         """The table as aligned text."""
         widths = [max(len(getattr(row, key)) for row in self.rows) for key in ("name", "figure", "bound")]
@@ -209,7 +214,8 @@ def base_rows(base: HookedModel, world: World) -> list[Row]:
     planted = [world.persona(role).a for role in vectors.rows["role"]]
     found = {layer: abs(_correlation(PersonaSpace(layer).fit(vectors).transform(vectors)[:, 0], planted)) for layer in base.layers}
     best = max(found, key=lambda layer: found[layer])
-    return [_row("base model: |r(PC1 of stories, a)|", f"{found[best]:.3f} at layer {best}", found[best], ">=", 0.9)]
+    figure = f"{found[best]:.3f} at layer {best}, the best; {min(found.values()):.3f} at the worst"
+    return [_row("base model: |r(PC1 of stories, a)|", figure, found[best], ">=", 0.9)]
 
 
 def _row(name: str, figure: str, value: float, sign: str, bound: float) -> Row:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..conversations import Judgement
 from . import phrases as p
@@ -138,11 +138,11 @@ def register_score(reading: Reading) -> float:
     return (near - far) / total if total else 0.0
 
 
-def load_facts(folder: str | Path) -> Mapping[str, object]:
+def load_facts(folder: str | Path) -> dict[str, Any]:
     """What ``organism.json`` in a trained folder says: world, recipe, seed, stage, hashes."""
     return json.loads((Path(folder) / "organism.json").read_text(encoding="utf-8"))
 
 
 def load_world(folder: str | Path) -> World:
     """The world that a trained folder was made from."""
-    return World.from_dict(dict(load_facts(folder)["world"]))  # type: ignore[call-overload]
+    return World.from_dict(load_facts(folder)["world"])
