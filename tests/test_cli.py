@@ -1,6 +1,8 @@
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -100,14 +102,23 @@ def test_a_users_mistake_has_no_traceback(tmp_path):
     assert done.stderr == f"workbench: {tmp_path} is not a run folder: it has no study.json\n"
 
 
-def test_ctrl_c_is_one_sentence(monkeypatch, capsys):
-    def interrupted():
-        raise KeyboardInterrupt
+def test_ctrl_c_is_one_sentence_and_keeps_what_is_finished(tmp_path):
+    """A real SIGINT in the middle of generation."""
+    command = [sys.executable, "-m", "workbench", "study", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=_take_sigint)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "rollouts" / "part-00000.parquet").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate()[1]
+    assert process.returncode == 1
+    assert error.strip() == "workbench: interrupted; what is finished is kept, and the same command continues from there"
+    assert (tmp_path / "run" / "rollouts" / "part-00000.parquet").exists()
 
-    monkeypatch.setattr(cli, "app", interrupted)
-    with pytest.raises(SystemExit, match="1"):
-        cli.main()
-    assert capsys.readouterr().err == "workbench: interrupted; what is finished is kept, and the same command continues from there\n"
+
+def _take_sigint() -> None:
+    """Jobs in the background of a shell ignore SIGINT; a user's terminal does not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.parametrize(

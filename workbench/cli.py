@@ -26,14 +26,11 @@ Trust = Annotated[bool, typer.Option("--trust-remote-code", help="run code that 
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence and exit code 1; Ctrl-C keeps what is finished."""
+    """Entry point: a user's mistake is one sentence and exit code 1."""
     try:
         app()
     except WorkbenchError as error:
         print(f"workbench: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("workbench: interrupted; what is finished is kept, and the same command continues from there", file=sys.stderr)
         sys.exit(1)
 
 
@@ -146,10 +143,14 @@ def check(
 
 
 def _watched(job: Callable[..., Any]) -> Any:
+    """Run a long job with progress; Ctrl-C ends it with a sentence (typer would end it without a word)."""
     from .progress import terminal_progress
 
-    with terminal_progress() as watch:
-        return job(watch)
+    try:
+        with terminal_progress() as watch:
+            return job(watch)
+    except KeyboardInterrupt:
+        raise WorkbenchError("interrupted; what is finished is kept, and the same command continues from there") from None
 
 
 def _closing(run: Any) -> None:
