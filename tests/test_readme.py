@@ -32,7 +32,9 @@ def test_the_commands_in_the_readme_exist():
 
     root = get_command(app)
     known = set(root.commands) | {f"organism {name}" for name in root.commands["organism"].commands}
-    used = set(re.findall(r"workbench (organism \w+|[a-z]+)", " ".join(re.findall(r"`{1,3}[^`]*`{1,3}", README))))
+    shell = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL) + re.findall(r"`(workbench [^`]*)`", README)
+    used = set(re.findall(r"workbench (organism \w+|[a-z]+)", " ".join(shell)))
+    assert {"study", "doctor", "organism check"} <= used
     assert used <= known, used - known
     targets = set(re.findall(r"^([a-z-]+):", (Path(__file__).parent.parent / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
