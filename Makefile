@@ -20,7 +20,7 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test-slow: .venv/dev  ## the organism against its bounds, and other checks that take minutes
 	$(BIN)/pytest -m slow
