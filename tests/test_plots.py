@@ -381,3 +381,13 @@ def test_importing_plots_leaves_torch_alone():
     heavy = ("torch", "transformers", "transformer_lens", "scipy", "sklearn")
     code = f"import sys, workbench.plots; sys.exit(any(module in sys.modules for module in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_one_script_serves_a_folder_of_figures(tmp_path):
+    import plotly.graph_objects as go
+
+    for name in ("a", "b"):
+        plots.save(go.Figure(go.Scatter(x=[1], y=[2])), tmp_path / f"{name}.html", script="beside")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html", "plotly.min.js"]
+    assert (tmp_path / "a.html").stat().st_size < 100_000
+    assert 'src="plotly.min.js"' in (tmp_path / "a.html").read_text()

@@ -15,7 +15,7 @@ from workbench.errors import DataError, RunError
 from workbench.store import open_run
 from workbench.study import found, run_study
 
-SMALL = {"roles": 10, "questions": 3, "prompts": 1, "default_rollouts": 12, "batch_size": 8, "max_new_tokens": 60, "seed": 3}
+SMALL = {"roles": 10, "questions": 3, "prompts": 1, "default_rollouts": 12, "batch_size": 8, "seed": 3}
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_too_few_roles_are_said_before_the_work_starts(tmp_path):
 
 
 def test_a_study_too_small_for_splits_says_so(tmp_path):
-    run = run_study("organism", tmp_path / "run", **SMALL | {"roles": 5, "questions": 2})
+    run = run_study("organism", tmp_path / "run", **SMALL | {"roles": 7, "questions": 2})
     conclusion = run.study["verdict"]["conclusion"]
     assert re.match(r"cannot tell: three splits need at least 8 roles and 3 questions; there are \d and 2", conclusion)
     assert "untested" in run.report.read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ def write_report(run: Run) -> None:
     run.write_table("stability", space.stability(run.role_vectors))
     figures = study_figures(run, space, axis, roles)
     for name, figure in figures.items():
-        plots.save(figure.figure, run.folder / "figures" / f"{name}.html")
+        plots.save(figure.figure, run.folder / "figures" / f"{name}.html", script="beside")
     verdict = Verdict.from_dict(run.study["verdict"])
     data = ReportData(
         title="Where the persona lives",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
 from ..errors import DataError, WorkbenchError
 
@@ -49,7 +50,7 @@ def data(figure: go.Figure) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def save(figure: go.Figure, path: str | Path) -> Path:
+def save(figure: go.Figure, path: str | Path, script: str = "inside") -> Path:
     """Write a figure in the format that the file's suffix names, and return the path.
 
     Parameters
@@ -57,6 +58,9 @@ def save(figure: go.Figure, path: str | Path) -> Path:
     path
         ``.html`` (offline, with plotly.js inside), ``.json`` (Plotly's own format), ``.csv`` (the numbers),
         ``.png``, ``.svg`` or ``.pdf`` (these need kaleido and a Chrome or Chromium).
+    script
+        For ``.html``: ``"inside"`` makes a file that can be sent on by itself (5 MB); ``"beside"`` keeps one
+        ``plotly.min.js`` in the folder for all figures there.
 
     Raises
     ------
@@ -71,7 +75,10 @@ def save(figure: go.Figure, path: str | Path) -> Path:
         raise DataError(f"cannot save a figure as {path.name}: the suffix must be one of .html, .json, .csv, {', '.join(IMAGES)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     if suffix == ".html":
-        path.write_text(_page(figure, path.stem), encoding="utf-8")
+        beside = path.with_name("plotly.min.js")
+        if script == "beside" and not beside.exists():
+            beside.write_text(get_plotlyjs(), encoding="utf-8")
+        path.write_text(_page(figure, path.stem, beside.name if script == "beside" else True), encoding="utf-8")
     elif suffix == ".json":
         path.write_text(figure.to_json() or "", encoding="utf-8")
     elif suffix == ".csv":
@@ -81,11 +88,11 @@ def save(figure: go.Figure, path: str | Path) -> Path:
     return path
 
 
-def _page(figure: go.Figure, title: str) -> str:
+def _page(figure: go.Figure, title: str, plotlyjs: str | bool) -> str:
     """A whole document: Plotly's own lacks what a phone needs and shows a white frame around dark figures."""
     # A copy: Plotly takes entries out of the configuration that it is given.
     config = dict(CONFIG)
-    plot = figure.to_html(full_html=False, include_plotlyjs=True, include_mathjax=False, config=config, post_script=NARROW)
+    plot = figure.to_html(full_html=False, include_plotlyjs=plotlyjs, include_mathjax=False, config=config, post_script=NARROW)
     page = figure.layout["paper_bgcolor"] or figure.layout["template"]["layout"]["paper_bgcolor"] or "#ffffff"
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{html.escape(title)}</title>'
