@@ -182,11 +182,10 @@ def test_labels_are_few_extreme_and_apart(components):
     assert 6 <= len(chosen) == len(set(chosen)) <= 12
     ranks = frame[components][:200].rank()
     assert all(((ranks.loc[i] <= 6) | (ranks.loc[i] > 194)).any() for i in chosen[1:]), "one of the six furthest on a component"
-    across, up = frame.loc[chosen, components[0]], frame.loc[chosen, components[-1]]
     span = (frame[components].max() - frame[components].min()).max()
-    for i in chosen:
-        for k in chosen:
-            assert i == k or abs(across[i] - across[k]) >= 0.2 * span or abs(up[i] - up[k]) >= 0.07 * span
+    places = [space.on_screen(frame.loc[i].to_dict(), components) for i in chosen]
+    for i, (x, y) in enumerate(places):
+        assert all(abs(x - other[0]) >= 0.2 * span or abs(y - other[1]) >= 0.06 * span for other in places[:i])
 
 
 def test_with_room_for_all_the_two_ends_of_each_component_are_labelled():

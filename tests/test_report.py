@@ -230,6 +230,7 @@ def browser():
         chromium.close()
 
 
+@pytest.mark.browser
 def test_in_a_browser(data, browser, tmp_path):
     """One start of the browser, all that only a browser can tell."""
     path = tmp_path / "report.html"

@@ -55,11 +55,11 @@ def write_report(run: Run) -> None:
 
 
 def headline(run: Run) -> str:
-    """One sentence: what was found at the recommended layer."""
-    layer, layers, sweep = run.recommended_layer, run.axis.site.layers, run.sweep
-    if "auc" not in sweep:
-        return f"Layer {layer} of {layers[0]}-{layers[-1]}, the middle one, untested."
-    share = float(sweep.loc[sweep["layer"] == layer, "auc"].iloc[0])
+    """One sentence: what the report split says at the recommended layer."""
+    layer, layers = run.recommended_layer, run.axis.site.layers
+    share = Verdict.from_dict(run.study["verdict"]).lines[0].value
+    if share is None:
+        return f"Layer {layer} of {layers[0]}-{layers[-1]}, untested: there is too little to hold out."
     return (
         f"At layer {layer} of {layers[0]}-{layers[-1]} the axis puts a held-out answer of the default nearer the Assistant than one of a "
         f"held-out role in {share:.1%} of all pairs."

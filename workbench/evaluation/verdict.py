@@ -35,11 +35,14 @@ class Line:
         ``"pass"``, ``"fail"`` or ``"untested"``.
     evidence
         The numbers behind it, and the bound.
+    value
+        The main number: AUC, cosine or |cosine|; None where untested.
     """
 
     line: str
     outcome: str
     evidence: str
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Verdict:
     conclusion: str
 
     def to_frame(self) -> pd.DataFrame:
-        """Columns ``line, outcome, evidence``."""
+        """Columns ``line, outcome, evidence, value``."""
         return pd.DataFrame([asdict(line) for line in self.lines])
 
     def to_dict(self) -> dict:
@@ -107,12 +110,12 @@ def _separates(acts: Activations, splits: Splits, layer: int, keep: str, seed: i
         f"the default's mean lies beyond {beyond:.0%} of {int((~default).sum())} roles (bound 90 %); AUC of single responses "
         f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}] (bound: interval above .700)"
     )
-    return Line(_SEPARATES, PASS if beyond >= 0.9 and area.low > 0.7 else FAIL, evidence)
+    return Line(_SEPARATES, PASS if beyond >= 0.9 and area.low > 0.7 else FAIL, evidence, area.value)
 
 
 def _repeats(row: pd.Series) -> Line:
     evidence = f"cosine {row['split_half']:.3f} [{row['split_half_low']:.3f}, {row['split_half_high']:.3f}] (bound .900)"
-    return Line(_REPEATS, PASS if row["split_half"] >= 0.9 else FAIL, evidence)
+    return Line(_REPEATS, PASS if row["split_half"] >= 0.9 else FAIL, evidence, float(row["split_half"]))
 
 
 def _is_pc1(row: pd.Series) -> Line:
@@ -120,7 +123,8 @@ def _is_pc1(row: pd.Series) -> Line:
         f"on PC1 the default lies beyond {row['default_rank']:.0%} of the roles (bound 95 %); |cosine| with the axis "
         f"{row['cos_pc1']:.3f} [{row['cos_pc1_low']:.3f}, {row['cos_pc1_high']:.3f}] (bound: interval above .500)"
     )
-    return Line(_IS_PC1, PASS if row["default_rank"] >= 0.95 and row["cos_pc1_low"] > 0.5 else FAIL, evidence)
+    outcome = PASS if row["default_rank"] >= 0.95 and row["cos_pc1_low"] > 0.5 else FAIL
+    return Line(_IS_PC1, outcome, evidence, float(row["cos_pc1"]))
 
 
 def _causes() -> Line:

@@ -29,7 +29,7 @@ NARROW = """
 (plot => {
   if (!plot.layout.scene || plot.clientWidth > 520) return;
   const eye = plot.layout.scene.camera.eye;
-  Plotly.relayout(plot, {'scene.camera.eye': {x: eye.x * 1.75, y: eye.y * 1.75, z: eye.z * 1.75}});
+  Plotly.relayout(plot, {'scene.camera.eye': {x: eye.x * 1.9, y: eye.y * 1.9, z: eye.z * 1.9}});
 })(document.getElementById('{plot_id}'));
 """
 """On a phone the camera steps back, or the ends of the first component are cut off."""

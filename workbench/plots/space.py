@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -12,7 +13,7 @@ from ..errors import DataError
 from .theme import NEUTRAL, need, new_figure, one_line, role_records, safe
 
 MAX_LABELS, MAX_TURNS = 12, 6
-CAMERA = {"eye": {"x": 0.55, "y": -1.85, "z": 0.7}, "center": {"x": 0, "y": 0, "z": -0.1}}
+CAMERA = {"eye": {"x": 0.5, "y": -1.7, "z": 0.64}, "center": {"x": 0, "y": 0, "z": -0.17}}
 """PC1 runs to the right, where the Assistant lies in the other figures too."""
 PROJECTION_TITLE = "projection on the axis, + = Assistant"
 
@@ -83,15 +84,13 @@ def label_rows(roles: list[dict[str, Any]], components: list[str]) -> list[int]:
     chosen = [i for i, role in enumerate(roles) if role["is_default"]][:MAX_LABELS]
     known = [i for i, role in enumerate(roles) if not role["is_default"] and not any(math.isnan(role[c]) for c in components)]
     span = max((_extent(roles, c)[1] for c in components), default=0.0) or 1.0
-    # The camera of the first view looks along PC2, so that PC3 points up.
-    screen = (components[0], components[-1])
     orders = [sorted(known, key=lambda i, c=c: roles[i][c]) for c in components]
     for turn in range(min(MAX_TURNS, len(known))):
         for order in orders:
             for i in (order[turn], order[-1 - turn]):
                 if len(chosen) >= MAX_LABELS:
                     return chosen
-                if i not in chosen and not _crowded(roles[i], [roles[k] for k in chosen], screen, span):
+                if i not in chosen and not _crowded(roles[i], [roles[k] for k in chosen], components, span):
                     chosen.append(i)
     return chosen
 
@@ -102,10 +101,22 @@ def _extent(roles: list[dict[str, Any]], column: str) -> tuple[float, float]:
     return min(values), max(values) - min(values)
 
 
-def _crowded(role: dict[str, Any], others: list[dict[str, Any]], screen: tuple[str, str], span: float) -> bool:
+def _crowded(role: dict[str, Any], others: list[dict[str, Any]], components: list[str], span: float) -> bool:
     """Whether two labels would collide on the screen: names are wide and low, so they need more room across than up."""
-    across, up = screen
-    return any(abs(role[across] - other[across]) < 0.2 * span and abs(role[up] - other[up]) < 0.07 * span for other in others)
+    across, up = on_screen(role, components)
+    places = (on_screen(other, components) for other in others)
+    return any(abs(across - x) < 0.2 * span and abs(up - y) < 0.06 * span for x, y in places)
+
+
+def on_screen(role: dict[str, Any], components: list[str]) -> tuple[float, float]:
+    """How far right and how far up a role is first seen, in units of the scores (perspective left aside)."""
+    if len(components) == 2:
+        return role[components[0]], role[components[1]]
+    ahead = -np.array([CAMERA["eye"][axis] for axis in "xyz"])
+    right = np.cross(ahead, [0.0, 0.0, 1.0])
+    up = np.cross(right, ahead)
+    place = np.array([role[c] for c in components])
+    return float(place @ right / np.linalg.norm(right)), float(place @ up / np.linalg.norm(up))
 
 
 def _points(part: list[dict[str, Any]], components: list[str], colour: str, name: str) -> go.Scatter | go.Scatter3d:
