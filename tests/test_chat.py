@@ -155,7 +155,7 @@ def test_an_empty_answer_at_the_very_end(case):
 @pytest.mark.parametrize("turns", [[("system", "be kind"), ("user", "")], [("system", ""), ("user", "hi")]])
 def test_a_fold_that_the_template_trims_away_is_refused(chat_format, turns):
     # The template strips the line ends that stand between the two, so that neither place can be told for sure.
-    with pytest.raises(ChatError, match=r"message 1 \(user\)"):
+    with pytest.raises(ChatError, match=r"rewrites message \d"):
         render(chat_format("gemma"), *turns)
 
 
@@ -344,7 +344,7 @@ BAD = {
     "reorders": (t.REORDERS, HOLMES, r"reorders message \d \(\w+\)"),
     "forgets": (t.FORGETS, HOLMES, r"leaves out message 2 \(user\)"),
     "glues a name before": (t.GLUED, [("user", "Oh"), ("assistant", "yes")], r"message 1.*token reaches across.*Botyes|token.*message 1"),
-    "glues a name after": (t.GLUED_AFTER, [("user", "yes"), ("assistant", "ok")], r"message 0.*token reaches across.*yesBot|token.*message 0"),
+    "glues a name after": (t.GLUED_AFTER, [("user", "yes"), ("assistant", "ok")], r"message 0.*reaches across.*yesBot"),
 }  # fmt: skip
 
 
@@ -430,11 +430,14 @@ def test_thinking_is_the_assistants_only(case):
 
 @pytest.mark.parametrize("turns", [EXCHANGE[:1], EXCHANGE[:3], [("system", "be kind"), *EXCHANGE[:1]]], ids=["one", "three", "system"])
 def test_the_prompt_is_a_prefix_of_the_answered_conversation(case, turns):
-    # Holds where the answer starts with a letter; else white space of both may become one token.
+    # Holds where the answer starts with a letter; else white space of both may become one token. A tokenizer of
+    # GPT-2's kind joins white space at the very end of a text, so that the prompt's last token may differ.
     _, chat = case
     conversation = Conversation.of(turns)
     prompt, answered = chat.prompt_ids(conversation), chat.render(conversation.plus("assistant", "yes"))
-    assert prompt == list(answered.ids[: len(prompt)])
+    if prompt != list(answered.ids[: len(prompt)]):
+        assert prompt[:-1] == list(answered.ids[: len(prompt) - 1])
+        assert chat.tokenizer.decode(prompt[-1:]).isspace()
     assert len(prompt) <= answered.span(-1).tokens[0]
     assert all(isinstance(token, int) for token in prompt)
 

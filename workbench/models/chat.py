@@ -17,8 +17,12 @@ from ..conversations import Conversation, Turn
 from ..errors import ChatError
 from .reasoning import split_reasoning
 
+
 TEMPLATE_SETTINGS = {"enable_thinking": False, "date_string": "26 Jul 2024", "reasoning_effort": "low"}
-"""Given to every template: no thinking, and no clock (some templates print today's date)."""
+"""Given to every template: no thinking, and always the same day."""
+
+_ALWAYS_THE_SAME_DAY = "{% macro strftime_now(form) %}{% if '%b' in form %}26 Jul 2024{% else %}2024-07-26{% endif %}{% endmacro %}{{ '' }}"
+"""Put before a template that asks for the time: the same conversation must be the same text tomorrow."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class ChatFormat:
             )
         self.tokenizer = tokenizer
         self.model_name = model_name
-        self.template = template or tokenizer.chat_template
+        named = tokenizer.chat_template
+        self.template: str | None = template or (named.get("default") if isinstance(named, dict) else named)
         if not self.template:
             raise ChatError(
                 f"{model_name or 'this model'} has no chat template: give one with --chat-template FILE (chat_template= in Python)"
@@ -100,7 +105,8 @@ class ChatFormat:
         rendered = self.render(Conversation.of([("user", "a"), ("assistant", "b")]))
         after = rendered.ids[rendered.span(-1).tokens[1] :]
         special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.get_added_vocab().values())
-        return after[0] if after and after[0] in special else None
+        first = next((token for token in after if self.tokenizer.decode([token]).strip()), None)
+        return first if first in special else None
 
     def render(self, conversation: Conversation, reply: bool = False) -> Rendered:
         """Render a conversation and prove the span of each of its messages.
@@ -117,7 +123,9 @@ class ChatFormat:
             contains one of the model's special tokens, or where a token reaches across a message's end.
         """
         turns = conversation.turns
-        self._refuse_special_tokens(turns)
+        if not turns:
+            raise ChatError("a conversation without messages cannot be rendered")
+        self._refuse_what_is_no_text(turns)
         contents = [self._filled(turn) for turn in turns]
         parts = [split_reasoning(c) if t.speaker == "assistant" else ("", c) for t, c in zip(turns, contents, strict=True)]
         thoughts, answers = [thought for thought, _ in parts], [answer for _, answer in parts]
@@ -147,18 +155,26 @@ class ChatFormat:
             messages[0] = {"role": "user", "content": f"{system}\n\n{messages[0]['content']}"}
         return messages
 
+    @cached_property
+    def _source(self) -> str:
+        template = self.template or ""
+        return _ALWAYS_THE_SAME_DAY + template if "strftime_now" in template else template
+
     def _apply(self, messages: list[dict[str, str]], reply: bool = False) -> str:
         from jinja2 import TemplateError
 
+        # A template is a program: its own mistakes surface as whatever Python raises.
         try:
             return self.tokenizer.apply_chat_template(
-                messages, chat_template=self.template, tokenize=False, add_generation_prompt=reply, **TEMPLATE_SETTINGS
+                messages, chat_template=self._source, tokenize=False, add_generation_prompt=reply, **TEMPLATE_SETTINGS
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise ChatError(f"the chat template of {self.model_name or 'this model'} refuses this conversation: {error}") from error
 
-    def _refuse_special_tokens(self, turns: Sequence[Turn]) -> None:
+    def _refuse_what_is_no_text(self, turns: Sequence[Turn]) -> None:
         for i, turn in enumerate(turns):
+            if any("\ud800" <= character <= "\udfff" for character in turn.text):
+                raise ChatError(f"message {i} ({turn.speaker}) holds half a character (a lone surrogate), which is no text")
             found = [token for token in self._special_strings if token in turn.text]
             if found:
                 raise ChatError(
@@ -173,11 +189,17 @@ class ChatFormat:
     def _tokens(self, text: str, chars: list[tuple[int, int]]) -> tuple[list[int], list[tuple[int, int]]]:
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         offsets = encoded["offset_mapping"]
-        return list(encoded["input_ids"]), [token_range(text, offsets, span) for span in chars]
+        ranges = []
+        for i, span in enumerate(chars):
+            try:
+                ranges.append(token_range(text, offsets, span))
+            except ChatError as error:
+                raise ChatError(f"message {i}: {error}") from error
+        return list(encoded["input_ids"]), ranges
 
 
 def token_range(text: str, offsets: Sequence[tuple[int, int]], chars: tuple[int, int]) -> tuple[int, int]:
-    """The tokens that lie in a character range; white space at the ends may belong to the outside.
+    """The tokens that lie in a character range; white space at the ends may belong to either side.
 
     Raises
     ------
@@ -185,15 +207,19 @@ def token_range(text: str, offsets: Sequence[tuple[int, int]], chars: tuple[int,
         Where a token holds letters of both sides.
     """
     begin, end = chars
-    inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > begin]
+    inside = []
+    for i, (a, b) in enumerate(offsets):
+        if not (a < end and b > begin and begin < end):
+            continue
+        within = text[max(a, begin) : min(b, end)].strip()
+        without = (text[a:begin] + text[end:b]).strip()
+        if within and without:
+            raise ChatError(f"a token reaches across the end of a message, in {_around(text, begin if a < begin else end)}")
+        if not without:  # else a special token of the template that took the white space along
+            inside.append(i)
     if not inside:
         first = next((i for i, (a, _) in enumerate(offsets) if a >= begin), len(offsets))
         return first, first
-    first, last = offsets[inside[0]], offsets[inside[-1]]
-    if text[first[0] : begin].strip() or text[end : max(end, last[1])].strip():
-        raise ChatError(
-            f"a token reaches across the end of a message, in {_around(text, begin if text[first[0] : begin].strip() else end)}"
-        )
     return inside[0], inside[-1] + 1
 
 
@@ -218,30 +244,20 @@ def _split_at_marks(scaffold: str, marks: list[str], turns: Sequence[Turn]) -> l
 def _locate(text: str, between: list[str], answers: Sequence[str], turns: Sequence[Turn]) -> list[tuple[int, int]]:
     """Walk the rendered text: scaffold, message, scaffold, ...; a message may have been trimmed, nothing else."""
     spans: list[tuple[int, int]] = []
-
-    def walk(index: int, position: int) -> bool:
-        if not text.startswith(between[index], position):
-            return False
-        position += len(between[index])
-        if index == len(answers):
-            return position == len(text)
-        content = answers[index]
-        for candidate in dict.fromkeys((content, content.strip(), content.rstrip(), content.lstrip())):
-            if text.startswith(candidate, position):
-                spans.append((position, position + len(candidate)))
-                if walk(index + 1, position + len(candidate)):
-                    return True
-                spans.pop()
-        reached[0] = max(reached[0], position)
-        return False
-
-    reached = [0]
-    if not walk(0, 0):
-        bad = next((i for i, answer in enumerate(answers) if answer.strip() not in text), len(turns) - 1)
-        raise ChatError(
-            f"the chat template rewrites message {bad} ({turns[bad].speaker}), so its place cannot be proven, "
-            f"in {_around(text, reached[0])}"
-        )
+    position = len(between[0]) if text.startswith(between[0]) else -1
+    for i, content in enumerate(answers):
+        # The longest first: white space that can belong to the message does.
+        trimmed = sorted({content, content.strip(), content.rstrip(), content.lstrip()}, key=len, reverse=True)
+        found = next((c for c in trimmed if position >= 0 and text.startswith(c + between[i + 1], position)), None)
+        if found is None:
+            raise ChatError(
+                f"the chat template rewrites message {i} ({turns[i].speaker}), so its place cannot be proven, "
+                f"in {_around(text, max(0, position))}"
+            )
+        spans.append((position, position + len(found)))
+        position += len(found) + len(between[i + 1])
+    if position != len(text):
+        raise ChatError(f"the chat template writes more than its messages, in {_around(text, position)}")
     return spans
 
 

@@ -9,19 +9,21 @@ _OPENERS = ("<think>", "<|channel|>analysis<|message|>")
 def split_reasoning(text: str) -> tuple[str, str]:
     r"""Split a text into (reasoning with its closing mark, answer); the reasoning is empty where there is none.
 
-    White space after the closing mark counts with the reasoning: the answer is what remains.
+    The mark that comes last ends the reasoning; white space after it counts with it.
 
     >>> split_reasoning("<think>hm</think>\n\nyes")
     ('<think>hm</think>\n\n', 'yes')
     """
-    for closer in _CLOSERS:
-        before, found, after = text.rpartition(closer)
-        if found:
-            answer = after.lstrip()
-            return before + found + after[: len(after) - len(answer)], answer
-    return "", text
+    end = _end_of_last(text, _CLOSERS)
+    answer = text[end:].lstrip() if end else text
+    return text[: len(text) - len(answer)], answer
 
 
 def is_unfinished(text: str) -> bool:
     """Whether a text was cut off while still reasoning."""
-    return any(opener in text for opener in _OPENERS) and not any(closer in text for closer in _CLOSERS)
+    return _end_of_last(text, _OPENERS) > _end_of_last(text, _CLOSERS)
+
+
+def _end_of_last(text: str, marks: tuple[str, ...]) -> int:
+    """Where the last of the marks ends; 0 where there is none."""
+    return max(text.rfind(mark) + len(mark) if mark in text else 0 for mark in marks)
