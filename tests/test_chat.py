@@ -343,7 +343,7 @@ BAD = {
     "repeats the only message": (t.REPEATS, SAME[:1], r"repeats or reorders message 0 \(user\).*Again: "),
     "reorders": (t.REORDERS, HOLMES, r"reorders message \d \(\w+\)"),
     "forgets": (t.FORGETS, HOLMES, r"leaves out message 2 \(user\)"),
-    "glues a name before": (t.GLUED, [("user", "Oh"), ("assistant", "yes")], r"message 1.*token reaches across.*Botyes|token.*message 1"),
+    "glues a name before": (t.GLUED, [("user", "Oh"), ("assistant", "yes")], r"(?=.*message 1).*token reaches across.*Botyes"),
     "glues a name after": (t.GLUED_AFTER, [("user", "yes"), ("assistant", "ok")], r"message 0.*reaches across.*yesBot"),
 }  # fmt: skip
 
@@ -429,17 +429,19 @@ def test_thinking_is_the_assistants_only(case):
 
 
 @pytest.mark.parametrize("turns", [EXCHANGE[:1], EXCHANGE[:3], [("system", "be kind"), *EXCHANGE[:1]]], ids=["one", "three", "system"])
-def test_the_prompt_is_a_prefix_of_the_answered_conversation(case, turns):
-    # Holds where the answer starts with a letter; else white space of both may become one token. A tokenizer of
-    # GPT-2's kind joins white space at the very end of a text, so that the prompt's last token may differ.
+def test_the_prompt_is_a_prefix_of_the_answered_conversation(case, request, turns):
     _, chat = case
     conversation = Conversation.of(turns)
-    prompt, answered = chat.prompt_ids(conversation), chat.render(conversation.plus("assistant", "yes"))
-    if prompt != list(answered.ids[: len(prompt)]):
-        assert prompt[:-1] == list(answered.ids[: len(prompt) - 1])
-        assert chat.tokenizer.decode(prompt[-1:]).isspace()
-    assert len(prompt) <= answered.span(-1).tokens[0]
-    assert all(isinstance(token, int) for token in prompt)
+    asked, answered = chat.render(conversation, reply=True), chat.render(conversation.plus("assistant", "yes"))
+    assert answered.text.startswith(asked.text)
+    assert answered.span(-1).chars[0] >= len(asked.text)
+    assert chat.prompt_ids(conversation) == list(asked.ids)
+    assert all(type(token) is int for token in asked.ids)
+    if asked.text.endswith("\n\n") and "gpt2" in request.node.callspec.id:
+        # GPT-2's splitter reads two line ends as one piece at the end of a text, as two before a word: no prefix, whoever renders.
+        return
+    assert asked.ids == answered.ids[: len(asked.ids)]
+    assert len(asked.ids) <= answered.span(-1).tokens[0]
 
 
 def test_the_begin_of_text_token_is_not_doubled(case):

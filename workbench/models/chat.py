@@ -17,7 +17,6 @@ from ..conversations import Conversation, Turn
 from ..errors import ChatError
 from .reasoning import split_reasoning
 
-
 TEMPLATE_SETTINGS = {"enable_thinking": False, "date_string": "26 Jul 2024", "reasoning_effort": "low"}
 """Given to every template: no thinking, and always the same day."""
 
