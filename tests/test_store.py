@@ -99,9 +99,15 @@ def test_a_run_is_opened_again(tmp_path):
 
 
 def test_other_settings_are_refused(tmp_path):
-    create_run(tmp_path / "run", {"model": "m", "seed": 0})
+    create_run(tmp_path / "run", {"model": "m", "seed": 0}).record("rollouts", n=1)
     with pytest.raises(RunError, match=r"other settings \(seed 0, now 1\): choose another folder"):
         create_run(tmp_path / "run", {"model": "m", "seed": 1})
+
+
+def test_settings_may_change_while_nothing_was_done(tmp_path):
+    create_run(tmp_path / "run", {"roles": "misspelt"})
+    assert create_run(tmp_path / "run", {"roles": "right"}).config == {"roles": "right"}
+    assert open_run(tmp_path / "run").config == {"roles": "right"}
 
 
 def test_folders_that_are_no_runs(tmp_path):

@@ -226,6 +226,9 @@ def create_run(folder: str | Path, config: dict[str, Any]) -> Run:
         raise RunError(f"{folder} is a file, not a folder for a run")
     if (folder / "study.json").exists():
         run = open_run(folder)
+        if not run.study["steps"]:  # nothing was done under the old settings: a mistake may be mended in place
+            run.study["config"] = config
+            run.save()
         changed = [k for k in sorted({*config, *run.config}) if config.get(k) != run.config.get(k)]
         if changed:
             was = ", ".join(f"{k} {run.config.get(k)!r}, now {config.get(k)!r}" for k in changed[:3])
