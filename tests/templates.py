@@ -123,6 +123,9 @@ SPACED_END = """\
 {%- endfor -%}
 """
 
+# Ends an answer with a word.
+SPOKEN_END = "{%- for m in messages -%}{{- m.role + ': ' + m.content + ' over\\n' -}}{%- endfor -%}"
+
 # Reads the clock by itself, to the microsecond, and takes no date from outside.
 CLOCK = "{{- strftime_now('%Y-%m-%d %H:%M:%S.%f') + '\\n' -}}" + KEEPS_THINKING
 
@@ -139,6 +142,7 @@ ESCAPES = _LOOP % "m.content|replace('&', '&amp;')"
 REPEATS = KEEPS_THINKING + "{{- 'Again: ' + (messages|selectattr('role', 'equalto', 'user')|list|last).content -}}"
 REORDERS = "{%- set messages = messages|sort(attribute='role', reverse=true) -%}" + KEEPS_THINKING
 FORGETS = "{%- set messages = messages[:2] -%}" + KEEPS_THINKING
+ADDS = "{%- for m in messages -%}{{- '\\n' + m.content + (' (a long one)' if m.content|length > 12 else '') -}}{%- endfor -%}"
 GLUED = "{%- for m in messages -%}{{- ('Bot' if m.role == 'assistant' else 'User') + m.content -}}{%- endfor -%}"
 GLUED_AFTER = "{%- for m in messages -%}{{- '<|im_start|>' + m.content + 'Bot' -}}{%- endfor -%}"
 

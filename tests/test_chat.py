@@ -339,6 +339,8 @@ BAD = {
     "upper case, the same text": (t.SHOUTS, [("user", "YES"), ("assistant", "YES")], r"message 1 \(assistant\)"),
     "cuts long messages": (t.CUTS, HOLMES, r"rewrites message 1 \(assistant\).*Yes, the cat sat on the"),
     "escapes": (t.ESCAPES, HOLMES, r"rewrites message 0 \(user\).*&amp;"),
+    "adds to long messages": (t.ADDS, HOLMES, r"rewrites message 0 \(user\).*a long one"),
+    "adds to a long last message": (t.ADDS, [("user", "Yes"), HOLMES[1]], r"the chat template.*a long one"),
     "repeats the last user message": (t.REPEATS, HOLMES, r"repeats or reorders message 2 \(user\).*Again: "),
     "repeats the only message": (t.REPEATS, SAME[:1], r"repeats or reorders message 0 \(user\).*Again: "),
     "reorders": (t.REORDERS, HOLMES, r"reorders message \d \(\w+\)"),
@@ -466,6 +468,11 @@ def test_the_end_of_a_turn_after_a_space(kind):
     # As Llama 2 writes it; without this token generation would not stop where the answer does.
     tokenizer = build_tokenizer(FAMILIES["mistral"], kind, t.SPACED_END)
     assert ChatFormat(tokenizer).end_of_turn == tokenizer.eos_token_id
+
+
+def test_a_word_that_ends_a_turn_is_no_token_to_stop_at(chatml_tokenizer):
+    # Generation would stop wherever an answer uses the word.
+    assert ChatFormat(chatml_tokenizer, t.SPOKEN_END).end_of_turn is None
 
 
 # ------------------------------------------------------------------------------------------------ dates

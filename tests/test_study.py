@@ -97,6 +97,7 @@ def test_everything_is_there(whole):
     assert set(run.space(layer=0).to_frame(run.axis)["role"]) == set(run.role_vectors.rows["role"])
     assert found(run).startswith(f"At layer {run.recommended_layer} of 0-4 the axis puts")
     assert run.study["splits"]["roles"]
+    assert len(run.study["library_sha256"]) == 64
     assert [line["outcome"] for line in run.study["verdict"]["lines"]][3] == "untested"
 
 

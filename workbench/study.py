@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from pathlib import Path
 from typing import Any, Literal
@@ -130,6 +132,7 @@ def make_plan(run: Run, model: HookedModel) -> Plan:
         "roles": {r.name: {"description": r.description, "tags": list(r.tags), "prompts": list(r.prompts)} for r in roles},
         "questions": [{"id": q.id, "question": q.text, "tags": list(q.tags)} for q in questions],
     }
+    run.study["library_sha256"] = hashlib.sha256(json.dumps(run.study["library"], sort_keys=True).encode()).hexdigest()
     return plan_rollouts(
         model, roles, questions, prompts=config.prompts, samples=config.samples, default_rollouts=config.default_rollouts,
         seed=config.seed, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size, temperature=config.temperature,
