@@ -103,3 +103,17 @@ def test_thinking_is_never_part_of_an_answer():
     assert list(answer.ids) == encoded("the light")
     assert _answer(model, encoded("<think>the sea is")).error == "cut off while still thinking"
     assert _answer(model, [model.stop_ids[0]]).error == "empty answer"
+
+
+def test_thinking_that_the_prompt_opens_and_nothing_closes_is_no_answer():
+    from workbench.models.generation import _answer, opens_thinking
+
+    model = load_model(build("llama"), tokenizer=tokenizer())
+
+    def encoded(text: str) -> list[int]:
+        return model.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    assert opens_thinking(model, encoded("the sea<|assistant|><think>\n"))
+    assert not opens_thinking(model, encoded("what is <think> for?<|assistant|>"))
+    assert _answer(model, encoded("the sea is wide"), thinking=True).error == "cut off while still thinking"
+    assert _answer(model, encoded("the sea</think>\n\nthe light"), thinking=True).text == "the light"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from .hooked import HookedModel
-from .reasoning import is_unfinished, split_reasoning
+from .reasoning import OPENERS, is_unfinished, split_reasoning
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def generate(
         rows = [_decode_alone(model, prompt, max_new_tokens, sampler) for prompt, sampler in zip(prompts, samplers, strict=True)]
     else:
         rows = _hf_generate(model, prompts, max_new_tokens, _Sampler(model, temperature, top_p, seeds))
-    return [_answer(model, row) for row in rows]
+    return [_answer(model, row, opens_thinking(model, prompt)) for prompt, row in zip(prompts, rows, strict=True)]
 
 
 class _Sampler:
@@ -153,11 +153,17 @@ def _decode_alone(model: HookedModel, prompt: Sequence[int], n_new: int, sampler
     return ids[len(prompt) :]
 
 
-def _answer(model: HookedModel, row: list[int]) -> Answer:
+def opens_thinking(model: HookedModel, prompt: Sequence[int]) -> bool:
+    """Whether a prompt ends by opening the model's thinking, so that what is generated begins inside it."""
+    tail = model.tokenizer.decode(list(prompt[-16:]), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return tail.rstrip().endswith(OPENERS)
+
+
+def _answer(model: HookedModel, row: list[int], thinking: bool = False) -> Answer:
     end = next((i for i, token in enumerate(row) if token in model.stop_ids), None)
     kept, reason = (row, "length") if end is None else (row[:end], "stop")
     raw = model.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    if is_unfinished(raw):
+    if is_unfinished(OPENERS[0] * thinking + raw):
         return Answer("", (), reason, "cut off while still thinking")
     reasoning, _ = split_reasoning(raw)
     kept = _after_text(model.tokenizer, kept, reasoning)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _CLOSERS = ("</think>", "<|channel|>final<|message|>")
-_OPENERS = ("<think>", "<|channel|>analysis<|message|>")
+OPENERS = ("<think>", "<|channel|>analysis<|message|>")
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
@@ -21,7 +21,7 @@ def split_reasoning(text: str) -> tuple[str, str]:
 
 def is_unfinished(text: str) -> bool:
     """Whether a text was cut off while still reasoning."""
-    return _end_of_last(text, _OPENERS) > _end_of_last(text, _CLOSERS)
+    return _end_of_last(text, OPENERS) > _end_of_last(text, _CLOSERS)
 
 
 def _end_of_last(text: str, marks: tuple[str, ...]) -> int:
