@@ -7,7 +7,16 @@ from jaxtyping import install_import_hook
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-TENSOR_MODULES = ["activations", "directions", "models.extraction", "models.hooked", "models.chat"]
+TENSOR_MODULES = [
+    "activations",
+    "directions",
+    "thresholds",
+    "interventions",
+    "models.positions",
+    "models.extraction",
+    "models.hooked",
+    "models.chat",
+]
 with install_import_hook([f"workbench.{name}" for name in TENSOR_MODULES], "typechecker.check"):
     import workbench.activations
     import workbench.directions

@@ -8,7 +8,8 @@ from conftest import make_activations
 
 import workbench.tensorfile as tensorfile
 from workbench.errors import RunError
-from workbench.store import Parts, create_run, key_of, load_activations, open_run, parquet_bytes, save_activations
+from workbench.parts import Parts, key_of, parquet_bytes
+from workbench.store import create_run, load_activations, open_run, save_activations
 
 
 @pytest.fixture

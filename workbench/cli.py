@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from .cli_caps import caps_app
+from .cli_common import RunFolder, parse_layers, watched
 from .errors import WorkbenchError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Find out where a chat model's persona lives in its activations, and watch it move.")  # fmt: skip
 organism_app = typer.Typer(no_args_is_help=True, help="The embedded model: train it, check it against what was planted.")
 app.add_typer(organism_app, name="organism")
+app.add_typer(caps_app)
 
 Model = Annotated[str, typer.Option(help="organism, a local folder, or a Hugging Face hub name")]
-RunFolder = Annotated[Path, typer.Argument(help="a study's folder")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; the first accelerator where not given")]
 Template = Annotated[str | None, typer.Option(help="a Jinja file, for models without a chat template")]
@@ -53,7 +54,7 @@ def study(
     """Run a whole study, or continue one: rollouts, activations, persona space, axis, sweep, report."""
     given = {
         "roles": _number_or_text(roles), "questions": _number_or_text(questions), "prompts": prompts, "samples": samples, "seed": seed,
-        "layers": _layers(layers), "max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype, "device": device,
+        "layers": parse_layers(layers), "max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype, "device": device,
         "chat_template": chat_template, "revision": revision,
     }  # fmt: skip
     from .study import FULL, run_study
@@ -61,7 +62,7 @@ def study(
     settings = (FULL if full else {}) | _read_config(config) | {k: v for k, v in given.items() if v is not None}
     settings |= {"trust_remote_code": True} if trust_remote_code else {}
     model = settings.pop("model", model) if model == "organism" else model
-    run = _watched(lambda watch: run_study(model, out, watch, **settings))
+    run = watched(lambda watch: run_study(model, out, watch, **settings))
     _closing(run)
 
 
@@ -71,7 +72,7 @@ def _step(name: str, text: str) -> None:
         from .study import STEPS, Lazy
 
         opened = open_run(run)
-        _watched(lambda watch: STEPS[name](opened, Lazy(opened), watch))
+        watched(lambda watch: STEPS[name](opened, Lazy(opened), watch))
         facts = {k: v for k, v in opened.study["steps"][name].items() if k not in ("state", "finished", "site", "notes")}
         print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in facts.items()))
 
@@ -84,7 +85,6 @@ for _name, _text in {
     "judge": "Label the responses of a run.",
     "extract": "Read the mean activations of a run's responses.",
     "axis": "Role vectors and the Assistant Axis of a run.",
-    "sweep": "Layer sweep, recommended layer and verdict of a run.",
     "report": "Write a run's report again.",
 }.items():
     _step(_name, _text)
@@ -119,8 +119,8 @@ def train(
     from .organism.check import check as run_check
     from .organism.train import train as run_training
 
-    _watched(lambda watch: run_training(out, seed=seed, report=lambda stage, done, total, loss: watch(f"train: {stage}", done, total)))
-    result = _watched(lambda watch: run_check(out, watch))
+    watched(lambda watch: run_training(out, seed=seed, report=lambda stage, done, total, loss: watch(f"train: {stage}", done, total)))
+    result = watched(lambda watch: run_check(out, watch))
     print(f"{result.to_text()}\nCard: {write_card(out, result)}\nNext: workbench study --model {out}")
 
 
@@ -134,23 +134,12 @@ def check(
     from .organism.card import write_card
     from .organism.check import check as run_check
 
-    result = _watched(lambda watch: run_check(folder, watch))
+    result = watched(lambda watch: run_check(folder, watch))
     print(result.to_text())
     if card:
         print(f"Card: {write_card(folder or CHECKPOINT, result)}")
     if not result.passed:
         raise typer.Exit(1)
-
-
-def _watched(job: Callable[..., Any]) -> Any:
-    """Run a long job with progress; Ctrl-C ends it with a sentence (typer would end it without a word)."""
-    from .progress import terminal_progress
-
-    try:
-        with terminal_progress() as watch:
-            return job(watch)
-    except KeyboardInterrupt:
-        raise WorkbenchError("interrupted; what is finished is kept, and the same command continues from there") from None
 
 
 def _closing(run: Any) -> None:
@@ -161,16 +150,6 @@ def _closing(run: Any) -> None:
 
 def _number_or_text(value: str | None) -> int | str | None:
     return int(value) if value is not None and value.lstrip("-").isdigit() else value
-
-
-def _layers(value: str | None) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    try:
-        ranges = [part.split("-") for part in value.split(",")]
-        return tuple(n for r in ranges for n in range(int(r[0]), int(r[-1]) + 1))
-    except ValueError:
-        raise typer.BadParameter(f"{value!r}: layers are numbers and ranges, e.g. 10-20 or 4,8,12") from None
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class WorkbenchError(Exception):
     """Anything that a user can mend; the command line prints the message without a traceback."""
@@ -25,3 +30,9 @@ class DataError(WorkbenchError):
 
 class RunError(WorkbenchError):
     """A run folder is unreadable, foreign, damaged or belongs to another configuration."""
+
+
+def setting_sentence(error: ValidationError) -> str:
+    """What is wrong with a setting, in one sentence: its name, why, and what was given."""
+    first = error.errors()[0]
+    return f"setting {'.'.join(map(str, first['loc']))}: {first['msg'].lower()} (got {first['input']!r})"

@@ -6,7 +6,7 @@ import html
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,10 @@ class ReportData:
         What this must not be read as.
     settings, versions
         Shown at the end.
+    conditions
+        ``condition, kind`` (``control`` is drawn grey), and any columns of ready text; None where nothing was tried.
+    pairs
+        Answers side by side: ``kind, role, prompt, replies`` (each ``condition, response, outcome``).
     """
 
     title: str
@@ -94,6 +98,8 @@ class ReportData:
     limits: tuple[str, ...]
     settings: dict[str, str]
     versions: dict[str, str]
+    conditions: pd.DataFrame | None = None
+    pairs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def render_report(data: ReportData) -> str:
@@ -115,7 +121,8 @@ def render_report(data: ReportData) -> str:
     figures = [_figure(figure, i) for i, figure in enumerate(data.figures, start=1)]
     return template.render(
         data=data, verdict=_verdict(data.verdict), numbers=data.numbers.to_dict("records"), figures=figures,
-        columns=_role_columns(data.roles), roles=_roles(data.roles), examples=_examples(data.examples),
+        conditions=_conditions(data.conditions), columns=_role_columns(data.roles), roles=_roles(data.roles),
+        examples=_examples(data.examples),
         figure_json=_script_json([figure["plot"] for figure in figures]), template_json=_script_json(_templates()),
         config_json=_script_json(CONFIG), plotlyjs=Markup(get_plotlyjs()) if figures else "",
         light=LIGHT, dark=DARK, accent=ASSISTANT, accent_dark=DIVERGING_DARK[-1][1], font=Markup(FONT),
@@ -166,6 +173,16 @@ def _script_json(value: object) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
+
+
+def _conditions(frame: pd.DataFrame | None) -> dict[str, Any] | None:
+    """Heads and rows of the table of conditions; controls come last and are drawn grey."""
+    if frame is None:
+        return None
+    need(frame, ["condition", "kind"], "the conditions of a report")
+    heads = [str(c) for c in frame.columns if c not in ("condition", "kind")]
+    rows = [{"name": r["condition"], "kind": r["kind"], "cells": [str(r[h]) or NOTHING for h in heads]} for r in _records(frame)]
+    return {"heads": heads, "rows": sorted(rows, key=lambda row: row["kind"] == "control")}
 
 
 def _role_columns(frame: pd.DataFrame) -> list[dict[str, Any]]:

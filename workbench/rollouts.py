@@ -80,7 +80,7 @@ def plan_rollouts(
     """
     if not questions:
         raise DataError("a study needs at least one question")
-    wanted = max_new_tokens or _own_answer_length(model) or DEFAULT_ANSWER_TOKENS
+    wanted = max_new_tokens or answer_tokens(model)
     room = model.context - min(MIN_ANSWER_TOKENS, wanted)
     fits, lengths, notes = _prompts_that_fit(model, roles, questions, room)
     records = []
@@ -150,8 +150,13 @@ def in_plan_order(plan: Plan, rollouts: pd.DataFrame) -> pd.DataFrame:
 
 def _row(role: Role, prompt: int, question: int, sample: int, seed: int) -> dict:
     name = f"{role.name}/p{prompt}/q{question}/s{sample}"
-    number = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1
-    return {"row": name, "role": role.name, "prompt_index": prompt, "question_index": question, "sample": sample, "seed": number}
+    place = {"role": role.name, "prompt_index": prompt, "question_index": question, "sample": sample}
+    return {"row": name, "seed": seed_of(name, seed)} | place
+
+
+def seed_of(name: str, seed: int) -> int:
+    """A row's own seed, from its name and the seed of all."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1
 
 
 def _default_rows(role: Role, prompts: list[int], questions: Sequence[Question], n: int, seed: int) -> list[dict]:
@@ -206,5 +211,49 @@ def _batch_size(model: HookedModel) -> int:
     return 64 if model.d_model <= 1024 else 16
 
 
-def _own_answer_length(model: HookedModel) -> int | None:
-    return model.hf.generation_config.max_new_tokens if model.hf is not None else None
+def answer_tokens(model: HookedModel) -> int:
+    """How long an answer may get where nobody says: what the model's own generation settings say, else 256 tokens."""
+    own = model.hf.generation_config.max_new_tokens if model.hf is not None else None
+    return own or DEFAULT_ANSWER_TOKENS
+
+
+def converse(
+    model: HookedModel, messages: Sequence[Sequence[str]], *, system: str = "", role: str = "default", seed: int = 0,
+    max_new_tokens: int | None = None, batch_size: int | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Hold conversations: the model answers the same user's messages turn by turn, and reads its own answers again.
+
+    Parameters
+    ----------
+    messages
+        One list of user messages a conversation.
+    system, role
+        The system prompt of all of them, and what the rows call it.
+
+    Returns
+    -------
+    DataFrame
+        A row an answer, like rollouts, with ``conversation`` and ``turn`` (from 0); a conversation ends where the context
+        would not hold another answer.
+    """
+    n_new, size = max_new_tokens or answer_tokens(model), batch_size or _batch_size(model)
+    talks = {i: Conversation((), "") if not system else Conversation.of([("system", system)]) for i in range(len(messages))}
+    records = []
+    for turn in range(max(map(len, messages), default=0)):
+        asked = {i: talk.plus("user", messages[i][turn]) for i, talk in talks.items() if turn < len(messages[i])}
+        prompts = {i: model.render(talk, reply=True).ids for i, talk in asked.items()}
+        going = [i for i, ids in prompts.items() if len(ids) + n_new <= model.context]
+        for start in range(0, len(going), size):
+            part = going[start : start + size]
+            seeds = [seed_of(f"{role}/c{i}/t{turn}", seed) for i in part]
+            answers = generate(model, [prompts[i] for i in part], max_new_tokens=n_new, seeds=seeds)
+            for i, number, a in zip(part, seeds, answers, strict=True):
+                row = {"row": f"{role}/c{i}/t{turn}", "role": role, "seed": number}
+                said = json.dumps(asked[i].to_list(), ensure_ascii=False)
+                answer = dict(zip(ANSWER_COLUMNS, (a.text, list(a.ids), len(a.ids), a.finish_reason, a.error), strict=True))
+                records.append(row | {"conversation": i, "turn": turn, "messages": said} | answer)
+                talks[i] = asked[i].plus("assistant", a.text)
+        talks = {i: talks[i] for i in going}
+    if not records:
+        raise DataError("there is nothing to converse about: no message, or none that fits the context")
+    return pd.DataFrame(records)

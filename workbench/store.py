@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,70 +15,10 @@ from safetensors.torch import load as load_tensors
 from .activations import Activations, Site
 from .directions import Direction
 from .errors import RunError
-from .tensorfile import FORMAT, read_tensor_file, tensor_bytes, write_bytes, write_tensor_file
-
-
-class Parts:
-    """Numbered parts of a table or a tensor, each recorded with the rows it holds and its checksum.
-
-    Parameters
-    ----------
-    folder
-        Holds ``part-NNNNN.*`` and ``parts.json``.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.set_aside: list[str] = []
-        self._manifest_path = folder / "parts.json"
-        self._manifest: dict[str, dict[str, str]] = _read_json(self._manifest_path) if self._manifest_path.exists() else {}
-
-    def missing(self, keys: Sequence[str]) -> list[int]:
-        """Numbers of the planned parts that are not there, whole and with the planned rows.
-
-        A part whose content does not match its checksum is renamed to ``damaged-*`` and named in ``set_aside``.
-        """
-        return [number for number, key in enumerate(keys) if not self._is_whole(number, key)]
-
-    def write(self, number: int, key: str, files: dict[str, bytes]) -> None:
-        """Write one part (one file a suffix) and record it."""
-        for suffix, content in files.items():
-            write_bytes(self._path(number, suffix), content)
-        self._manifest[str(number)] = {"rows": key} | {s: hashlib.sha256(c).hexdigest() for s, c in files.items()}
-        write_json(self._manifest_path, self._manifest)
-
-    def read(self, number: int, suffix: str) -> bytes:
-        """The bytes of one file of a part; an error where they are not what was written."""
-        path = self._path(number, suffix)
-        content = path.read_bytes() if path.exists() else b""
-        if hashlib.sha256(content).hexdigest() != self._manifest[str(number)][suffix]:
-            raise RunError(f"{path} is damaged: run the study again with the same command, and only this part is made anew")
-        return content
-
-    def is_whole(self) -> bool:
-        """Whether every recorded part is as it was written; damaged ones are set aside."""
-        return bool(self._manifest) and not self.missing([entry["rows"] for entry in self._manifest.values()])
-
-    def __len__(self) -> int:
-        return len(self._manifest)
-
-    def _path(self, number: int, suffix: str) -> Path:
-        return self.folder / f"part-{number:05d}.{suffix}"
-
-    def _is_whole(self, number: int, key: str) -> bool:
-        entry = self._manifest.get(str(number))
-        if entry is None or entry["rows"] != key:
-            return False
-        for suffix, checksum in entry.items():
-            path = self._path(number, suffix)
-            if suffix == "rows":
-                continue
-            if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
-                if path.exists():
-                    path.replace(path.with_name(f"damaged-{path.name}"))
-                self.set_aside.append(str(path))
-                return False
-        return True
+from .interventions import Floor
+from .parts import Parts, read_json, write_json
+from .tensorfile import FORMAT, read_tensor_file, write_bytes, write_tensor_file
+from .thresholds import Threshold
 
 
 class Run:
@@ -145,7 +82,7 @@ class Run:
         """A table kept in Parquet parts, in the order of the plan."""
         self._need({"judgements": "judge"}.get(step, step))
         parts = self.parts(step)
-        frame = pd.concat([pd.read_parquet(io.BytesIO(parts.read(i, "parquet"))) for i in range(len(parts))], ignore_index=True)
+        frame = pd.concat([parts.frame(i) for i in range(len(parts))], ignore_index=True)
         return frame.sort_values("row", key=lambda rows: rows.map(self._order())).reset_index(drop=True)
 
     def _order(self) -> dict[str, int]:
@@ -164,7 +101,7 @@ class Run:
         facts, parts = self._need("extract"), self.parts("activations")
         tables, tensors = [], []
         for number in range(len(parts)):
-            table = pd.read_parquet(io.BytesIO(parts.read(number, "parquet")))
+            table = parts.frame(number)
             wanted = (table["kind"] == kind).to_numpy()
             tables.append(table[wanted])
             tensors.append(load_tensors(parts.read(number, "safetensors"))["values"][torch.as_tensor(np.flatnonzero(wanted))])
@@ -200,6 +137,26 @@ class Run:
 
         chosen = self.recommended_layer if layer == "recommended" else int(layer)
         return PersonaSpace(chosen).fit(self.role_vectors)
+
+    @property
+    def caps(self) -> dict[str, Floor]:
+        """The caps that were calibrated, by name: ``"recommended"``, and ``"spares roles"`` where there is one."""
+        self._need("calibrate")
+        found = read_json(self.folder / "calibration" / "choices.json")["choices"]
+        if not found:
+            raise RunError(f"calibration found no cap worth recommending: see {self.folder / 'tables' / 'calibration.csv'}")
+        axis = self.axis
+        return {
+            c["name"]: Floor(axis, Threshold.from_dict(c["threshold"]), layers=c["setting"]["layers"], positions=c["setting"]["positions"])
+            for c in found
+        }
+
+    @property
+    def threshold(self) -> Threshold:
+        """The threshold of the recommended cap: its levels, its set, and the direction that its percentile is counted along."""
+        at = self.caps["recommended"].at
+        assert isinstance(at, Threshold)
+        return at
 
     @property
     def report(self) -> Path:
@@ -254,7 +211,7 @@ def open_run(folder: str | Path) -> Run:
     path = folder / "study.json"
     if not path.exists():
         raise RunError(f"{folder} is not a run folder: it has no study.json")
-    study = _read_json(path)
+    study = read_json(path)
     if study.get("format") != FORMAT or study.get("kind") != "study" or "config" not in study or "steps" not in study:
         raise RunError(f"{path} is not a study of {FORMAT} (format {study.get('format')!r})")
     return Run(folder, study)
@@ -270,35 +227,3 @@ def load_activations(path: Path, kind: str = "role vectors") -> Activations:
     """Read a file of :func:`save_activations`."""
     values, header = read_tensor_file(path, kind)
     return Activations(values, pd.DataFrame(header["rows"]), Site.from_dict(header["site"]))
-
-
-def parquet_bytes(frame: pd.DataFrame) -> bytes:
-    """A table as Parquet; the same table gives the same bytes."""
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
-    return buffer.getvalue()
-
-
-def part_tensor(values: torch.Tensor) -> bytes:
-    """The tensor of a part of the activations."""
-    return tensor_bytes(values, {"format": FORMAT, "kind": "activations part"})
-
-
-def key_of(rows: Iterable[str], salt: str = "") -> str:
-    """Hash that names the rows of a part."""
-    return hashlib.sha256("\n".join([salt, *rows]).encode()).hexdigest()[:24]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise RunError(f"{path} does not hold a JSON object")
-    return value

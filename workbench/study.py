@@ -13,18 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .activations import Activations
 from .directions import contrast, role_vectors
-from .errors import DataError, RunError
+from .errors import DataError, RunError, setting_sentence
 from .evaluation.splits import make_splits
-from .evaluation.verdict import Verdict, cannot_judge, judge_method
+from .evaluation.verdict import cannot_judge, judge_method
 from .judging import judge_for, judgements
 from .library import load_questions, load_roles
 from .models.extraction import pooled, readings_of
 from .models.hooked import HookedModel
 from .models.loading import load_model
+from .parts import key_of, parquet_bytes, part_tensor
 from .progress import Watch
 from .reduction import reduced, storage_plan
+from .report_caps import verdict_of
 from .rollouts import Plan, plan_rollouts, run_batch
-from .store import Run, create_run, key_of, parquet_bytes, part_tensor, save_activations
+from .store import Run, create_run, save_activations
 from .study_report import headline, write_report
 from .sweeps import sweep_layers
 from .tensorfile import write_bytes
@@ -59,8 +61,7 @@ class StudyConfig(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise RunError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg'].lower()} (got {first['input']!r})") from error
+            raise RunError(setting_sentence(error)) from error
 
 
 MIN_ROLES = 4
@@ -286,7 +287,7 @@ def _set_aside(parts: Any) -> list[str]:
 
 def found(run: Run) -> str:
     """One line that says what a study found."""
-    return f"{headline(run)} Verdict: {Verdict.from_dict(run.study['verdict']).conclusion}."
+    return f"{headline(run)} Verdict: {verdict_of(run).conclusion}."
 
 
 STEPS = {

@@ -11,9 +11,10 @@ from . import plots
 from .activations import Activations
 from .conversations import DEFAULT_ROLE
 from .directions import Direction
-from .evaluation.verdict import LIMITS, Verdict
+from .evaluation.verdict import LIMITS
 from .persona_space import PersonaSpace
 from .report import ReportData, ReportFigure, render_report
+from .report_caps import causal_figures, conditions_table, side_by_side, verdict_of
 from .store import Run
 from .tensorfile import write_bytes
 
@@ -30,10 +31,10 @@ def write_report(run: Run) -> None:
     run.write_table("loadings", space.loadings().reset_index())
     run.write_table("scree", space.scree())
     run.write_table("stability", space.stability(run.role_vectors))
-    figures = study_figures(run, space, axis, roles)
+    figures = study_figures(run, space, axis, roles) | causal_figures(run)
     for name, figure in figures.items():
         plots.save(figure.figure, run.folder / "figures" / f"{name}.html", script="beside")
-    verdict = Verdict.from_dict(run.study["verdict"])
+    verdict = verdict_of(run)
     data = ReportData(
         title="Where the persona lives",
         model=f"{axis.site.model}, {axis.site.dtype}",
@@ -47,6 +48,8 @@ def write_report(run: Run) -> None:
         ],
         examples=examples(run, acts, axis, layer),
         notes=tuple(notes(run)),
+        conditions=conditions_table(run),
+        pairs=side_by_side(run),
         limits=LIMITS,
         settings=settings(run, axis),
         versions=dict(axis.site.versions) | {"weights": axis.site.weights, "revision": axis.site.revision or "none"},
@@ -57,7 +60,7 @@ def write_report(run: Run) -> None:
 def headline(run: Run) -> str:
     """One sentence: what the report split says at the recommended layer."""
     layer, layers = run.recommended_layer, run.axis.site.layers
-    share = Verdict.from_dict(run.study["verdict"]).lines[0].value
+    share = verdict_of(run).lines[0].value
     if share is None:
         return f"Layer {layer} of {layers[0]}-{layers[-1]}, untested: there is too little to hold out."
     return (

@@ -82,3 +82,56 @@ def wilson(successes: int, n: int) -> Interval:
     centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return Interval(rate, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+
+
+def clustered_rate(values: np.ndarray, groups: np.ndarray, n_boot: int = 1000, seed: int = 0) -> Interval:
+    """A rate of 0/1 outcomes with a 95 % interval over groups.
+
+    Whole groups are redrawn. A bootstrap of outcomes that never differ would have no width, so the interval is never
+    narrower than Wilson's.
+    """
+    simple = wilson(int(values.sum()), len(values))
+    sums, counts = _by_group(values, groups), _by_group(np.ones(len(values)), groups)
+    draws = _draws(len(sums), n_boot, seed)
+    spread = interval(simple.value, sums[draws].sum(1) / counts[draws].sum(1))
+    return Interval(simple.value, min(simple.low, spread.low), max(simple.high, spread.high))
+
+
+def paired_change(
+    before: np.ndarray, after: np.ndarray, groups: np.ndarray, n_boot: int = 1000, seed: int = 0
+) -> tuple[Interval, Interval]:
+    """Difference and relative change of two rates on the same prompts, with 95 % intervals over groups.
+
+    The intervals are never narrower than Agresti and Min's for matched pairs, which have width even where no pair differs.
+
+    Returns
+    -------
+    (Interval, Interval)
+        ``after - before``, and that divided by ``before`` (NaN where that rate is 0).
+    """
+    n, first, second = len(before), before.mean(), after.mean()
+    sums = [_by_group(x, groups) for x in (before, after, np.ones(n))]
+    draws = _draws(len(sums[0]), n_boot, seed)
+    a, b, m = (x[draws].sum(1) for x in sums)
+    gained, lost = float(((after == 1) & (before == 0)).sum()) + 0.5, float(((after == 0) & (before == 1)).sum()) + 0.5
+    centre = (gained - lost) / (n + 2)
+    half = 1.959964 * np.sqrt(gained + lost - (gained - lost) ** 2 / (n + 2)) / (n + 2)
+    difference = _wider(interval(second - first, (b - a) / m), centre - half, centre + half)
+    if first == 0:
+        return difference, Interval(float("nan"), float("nan"), float("nan"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = interval((second - first) / first, b / a - 1)
+    return difference, _wider(ratio, (centre - half) / first, (centre + half) / first)
+
+
+def _wider(value: Interval, low: float, high: float) -> Interval:
+    return Interval(value.value, min(value.low, float(low)), max(value.high, float(high)))
+
+
+def _by_group(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    _, index = np.unique(groups.astype(str), return_inverse=True)
+    return np.bincount(index, weights=values)
+
+
+def _draws(n: int, n_boot: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(n, size=(n_boot, n))

@@ -14,14 +14,14 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..activations import Activations
 from ..conversations import Conversation
 from ..errors import ChatError, DataError
 from .chat import token_range
-from .hooked import HookedModel
+from .hooked import Hook, HookedModel
 
 Progress = Callable[[int, int], None]
 """Called with rows done and rows in all."""
@@ -121,8 +121,47 @@ def pooled(
     model: HookedModel, readings: Sequence[Reading], layers: Sequence[int], token_budget: int = 4096
 ) -> Iterator[tuple[list[int], Float[Tensor, "batch layer d_model"]]]:
     """Yield (positions among `readings`, their means) a batch at a time, longest batches first."""
-    for batch in batches_by_length([len(r.ids) for r in readings], token_budget):
-        yield batch, _pool_batch(model, [readings[i] for i in batch], layers)
+    for batch in batched(model, readings, token_budget):
+        yield batch.index, _pool_batch(model, batch, layers)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Readings of similar length, right-padded.
+
+    Attributes
+    ----------
+    index
+        Their positions among all readings.
+    ids
+        [batch, pos].
+    spans
+        Each row's half-open range of positions to read.
+    """
+
+    index: list[int]
+    ids: Int[Tensor, "batch pos"]
+    spans: list[tuple[int, int]]
+
+    def inside(self, first: int = 0, last: int | None = None) -> Bool[Tensor, "batch pos"]:
+        """Which of the positions from `first` to `last` lie in the rows' spans."""
+        positions, spans = torch.arange(first, self.ids.shape[1] if last is None else last), torch.tensor(self.spans)
+        return (positions >= spans[:, :1]) & (positions < spans[:, 1:])
+
+    def run(self, model: HookedModel, hooks: Sequence[tuple[str, Hook]]) -> None:
+        """One pass through the blocks with hooks attached; the spans are declared as answers."""
+        with model.hooks(hooks):
+            model.body(self.ids, self.spans)
+
+
+def batched(model: HookedModel, readings: Sequence[Reading], token_budget: int = 4096) -> Iterator[Batch]:
+    """Readings as padded batches, longest first."""
+    pad = model.stop_ids[0] if model.stop_ids else 0
+    for index in batches_by_length([len(r.ids) for r in readings], token_budget):
+        rows = [readings[i] for i in index]
+        width = max(len(r.ids) for r in rows)
+        ids = torch.tensor([list(r.ids) + [pad] * (width - len(r.ids)) for r in rows])
+        yield Batch(index, ids, [(r.start, r.end) for r in rows])
 
 
 def batches_by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
@@ -136,19 +175,14 @@ def batches_by_length(lengths: Sequence[int], token_budget: int) -> list[list[in
     return batches
 
 
-def _pool_batch(model: HookedModel, readings: Sequence[Reading], layers: Sequence[int]) -> Tensor:
-    width = max(len(r.ids) for r in readings)
-    pad = model.stop_ids[0] if model.stop_ids else 0
-    ids = torch.tensor([list(r.ids) + [pad] * (width - len(r.ids)) for r in readings])
-    first, last = min(r.start for r in readings), max(r.end for r in readings)
-    positions = torch.arange(first, last)
-    spans = torch.tensor([(r.start, r.end) for r in readings])
-    inside = (positions >= spans[:, :1]) & (positions < spans[:, 1:])
+def _pool_batch(model: HookedModel, batch: Batch, layers: Sequence[int]) -> Tensor:
+    first, last = min(start for start, _ in batch.spans), max(end for _, end in batch.spans)
+    inside = batch.inside(first, last)
     weights = inside.float() / inside.sum(1, keepdim=True)
-    out = torch.empty(len(readings), len(layers), model.d_model)
+    out = torch.empty(len(batch.index), len(layers), model.d_model)
     moved: dict[torch.device, Tensor] = {}
 
-    def pool(slot: int) -> Callable[[Tensor, Any], None]:
+    def pool(slot: int) -> Hook:
         def hook(residual: Tensor, hook: Any) -> None:
             w = moved.setdefault(residual.device, weights.to(residual.device))
             means = torch.bmm(w[:, None], residual[:, first:last].float()).squeeze(1)
@@ -156,8 +190,7 @@ def _pool_batch(model: HookedModel, readings: Sequence[Reading], layers: Sequenc
 
         return hook
 
-    with model.hooks([(model.resid_post(layer), pool(slot)) for slot, layer in enumerate(layers)]):
-        model.body(ids)
+    batch.run(model, [(model.resid_post(layer), pool(slot)) for slot, layer in enumerate(layers)])
     return out
 
 

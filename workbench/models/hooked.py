@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -16,7 +14,11 @@ from torch import Tensor
 from ..activations import Site
 from ..conversations import Conversation
 from ..errors import ModelError
+from ..interventions import Intervention
 from .chat import ChatFormat, Rendered
+from .fingerprint import fingerprint, library_versions
+from .intervening import Meter, intervening
+from .positions import Tracker, show_call
 
 Hook = Callable[[Tensor, Any], Tensor | None]
 """A hook ``fn(tensor, hook)``: returns a new tensor, or None to leave it; ``hook.layer()`` is the block."""
@@ -53,6 +55,7 @@ class HookedModel:
         self.tl, self.hf, self.tokenizer = tl, hf, tokenizer
         self.name, self.revision, self.folder, self.full = name, revision, folder, full
         self._chat_template = chat_template
+        self._trackers: list[Tracker] = []
 
     def __repr__(self) -> str:
         kind = "full" if self.full else "thin"
@@ -114,14 +117,7 @@ class HookedModel:
     @cached_property
     def weights(self) -> str:
         """Fingerprint of the weights: names, shapes and a sample of values of every parameter, rounded to bf16."""
-        digest = hashlib.sha256()
-        for name, weight in sorted(self._parameters, key=lambda item: _plain_name(item[0])):
-            flat = weight.detach().reshape(-1)
-            sample = flat[:: max(1, flat.numel() // 256)][:256]
-            digest.update(f"{_plain_name(name)} {tuple(weight.shape)}".encode())
-            if weight.is_floating_point() and weight.device.type != "meta":
-                digest.update(sample.to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(self._parameters)
 
     def site(self, layers: Sequence[int] | None = None, pooling: str = "mean over response tokens", chat: bool = True) -> Site:
         """Where activations read from this model come from."""
@@ -135,7 +131,14 @@ class HookedModel:
             system=self.chat_format.system_handling if chat else "none",
             pooling=pooling,
             dtype=str(self.dtype).removeprefix("torch."),
-            versions=_versions(),
+            versions=library_versions(),
+        )
+
+    def bare_site(self, layers: Sequence[int] | None = None) -> Site:
+        """The site without its template: all that decides whether a direction belongs to this model."""
+        chosen = tuple(self.layers if layers is None else layers)
+        return Site(
+            model=self.name, revision=self.revision, weights=self.weights, layers=chosen, d_model=self.d_model, versions=library_versions()
         )
 
     # -- hook points --------------------------------------------------------------------------------
@@ -176,24 +179,87 @@ class HookedModel:
         with self.tl.hooks(fwd_hooks=list(fwd_hooks)):
             yield self
 
+    # -- interventions ------------------------------------------------------------------------------
+    @contextmanager
+    def intervene(self, interventions: Intervention | Sequence[Intervention]) -> Iterator[Meter]:
+        """Change the residual stream for the duration of a ``with`` block: generation, forward passes and extraction alike.
+
+        Parameters
+        ----------
+        interventions
+            One, or several that act in this order at each layer. Blocks may be nested: the outer one acts first.
+
+        Yields
+        ------
+        Meter
+            Counts the tokens that are changed, and by how much; ``meter.to_frame()``.
+
+        Raises
+        ------
+        DataError
+            Where a direction was taken from another model (unless its ``transfer=True``), or has another width or layers.
+        """
+        with intervening(self, interventions) as meter:
+            yield meter
+
+    @contextmanager
+    def followed_by(self, tracker: Tracker) -> Iterator[None]:
+        """Show a tracker the inputs of every forward pass."""
+        self._trackers.append(tracker)
+        handle = None
+        if self.hf is not None:
+            handle = self.hf.base_model.register_forward_pre_hook(
+                lambda module, args, inputs: show_call(tracker, args, inputs), with_kwargs=True
+            )
+        try:
+            yield
+        finally:
+            self._trackers.remove(tracker)
+            if handle is not None:
+                handle.remove()
+
+    @contextmanager
+    def _declared(self, ids: Tensor, spans: Sequence[tuple[int, int]] | None) -> Iterator[None]:
+        """Tell the trackers where each row's answer begins and its text ends, for one pass."""
+        for tracker in self._trackers:
+            tracker.declare(spans)
+            if self.hf is None:
+                tracker.see(ids, None, 0, False)
+        try:
+            yield
+        finally:
+            for tracker in self._trackers:
+                tracker.declare(None)
+
     # -- running ------------------------------------------------------------------------------------
     @torch.no_grad()
-    def body(self, ids: Int[Tensor, "batch pos"]) -> None:
-        """Run the blocks on right-padded ids, hooks firing, without computing logits (causal models need no mask)."""
+    def body(self, ids: Int[Tensor, "batch pos"], spans: Sequence[tuple[int, int]] | None = None) -> None:
+        """Run the blocks on right-padded ids, hooks firing, without computing logits (causal models need no mask).
+
+        Parameters
+        ----------
+        spans
+            Each row's (position where its answer begins, where its text ends); interventions on prompt or generated
+            positions need it.
+        """
         ids = ids.to(self.device)
-        if self.hf is not None:
-            self.hf.base_model(input_ids=ids, use_cache=False)
-        else:
-            self.tl(ids, return_type=None)
+        with self._declared(ids, spans):
+            if self.hf is not None:
+                self.hf.base_model(input_ids=ids, use_cache=False)
+            else:
+                self.tl(ids, return_type=None)
 
     @torch.no_grad()
-    def logits(self, ids: Int[Tensor, "batch pos"]) -> Tensor:
-        """Logits [batch, pos, vocab] of token ids, hooks firing."""
+    def logits(self, ids: Int[Tensor, "batch pos"], spans: Sequence[tuple[int, int]] | None = None) -> Tensor:
+        """Logits [batch, pos, vocab] of right-padded token ids, hooks firing; `spans` as in :meth:`body`."""
         ids = ids.to(self.device)
-        return self.hf(input_ids=ids, use_cache=False).logits if self.hf is not None else self.tl(ids)
+        with self._declared(ids, spans):
+            return self.hf(input_ids=ids, use_cache=False).logits if self.hf is not None else self.tl(ids)
 
     @torch.no_grad()
-    def run_with_cache(self, ids: Int[Tensor, "batch pos"], names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def run_with_cache(
+        self, ids: Int[Tensor, "batch pos"], names: Sequence[str] | None = None, spans: Sequence[tuple[int, int]] | None = None
+    ) -> dict[str, Tensor]:
         """Activations at hook points by name; the residual stream after every block where `names` is None."""
         names = list(map(self.resid_post, self.layers)) if names is None else list(names)
         if unknown := [name for name in names if name not in self.hook_names]:
@@ -204,7 +270,7 @@ class HookedModel:
             return lambda tensor, hook: cache.__setitem__(name, tensor.detach().clone())
 
         with self.hooks([(name, keep(name)) for name in names]):
-            self.body(ids)
+            self.body(ids, spans)
         return cache
 
     def render(self, conversation: Conversation | str | Sequence, reply: bool = False) -> Rendered:
@@ -222,6 +288,13 @@ class HookedModel:
             found.append(self.chat_format.end_of_turn)
         flat = [i for item in found for i in (item if isinstance(item, (list, tuple)) else [item])]
         return tuple(sorted({int(i) for i in flat if i is not None}))
+
+    @cached_property
+    def special_ids(self) -> tuple[int, ...]:
+        """Tokens that are no text: the tokenizer's special ones, and the stop tokens."""
+        known = getattr(self.tokenizer, "added_tokens_decoder", {})
+        found = {i for i, token in known.items() if getattr(token, "special", False)}
+        return tuple(sorted(found | set(getattr(self.tokenizer, "all_special_ids", ())) | set(self.stop_ids)))
 
     def generate(self, conversations: Sequence[Conversation | str], **settings: Any) -> list[str]:
         """Answers to conversations; see :func:`workbench.models.generation.generate` for the settings."""
@@ -241,17 +314,3 @@ class HookedModel:
         if not isinstance(conversation, Conversation):
             conversation = Conversation.of(conversation, system=system)
         return self.generate([conversation], **settings)[0]
-
-
-def _plain_name(name: str) -> str:
-    return name.replace("_original_component.", "").replace("original_component.", "")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("torch", "transformers", "transformer-lens"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found

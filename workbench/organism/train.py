@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from .muon import Muon
 from .recipe import SPECIAL_TOKENS, Recipe, batches, chats, stories, take_tokens
 from .saving import save_checkpoint
 from .world import World
@@ -107,7 +108,7 @@ class _Run:
         other = [w for name, w in self.model.named_parameters() if w.ndim != 2 or "embed" in name]
         recipe = self.recipe
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(hidden, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+            Muon(hidden, lr=recipe.lr, weight_decay=recipe.weight_decay),
             torch.optim.AdamW(other, lr=recipe.lr, weight_decay=0.0, betas=(0.9, 0.95)),
         )
 

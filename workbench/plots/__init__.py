@@ -5,10 +5,12 @@ Colours mean the same in every figure: blue is the Assistant's end, vermilion th
 
 from __future__ import annotations
 
+from .capping import engagement, pareto
 from .export import data, save
 from .heatmaps import cosine_heatmap, similarity_by_layer
 from .line import axis_line
 from .space import persona_space
+from .steering import dose_response
 from .sweep import layer_sweep
 from .variance import scree
 
@@ -16,7 +18,10 @@ __all__ = [
     "axis_line",
     "cosine_heatmap",
     "data",
+    "dose_response",
+    "engagement",
     "layer_sweep",
+    "pareto",
     "persona_space",
     "save",
     "scree",

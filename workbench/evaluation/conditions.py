@@ -1,0 +1,177 @@
+"""Put the same prompts, with the same seeds, to a model as it is and under interventions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from ..errors import DataError
+from ..interventions import Intervention
+from ..models.generation import generate
+from ..models.hooked import HookedModel
+from ..models.intervening import COLUMNS, Meter
+from ..rollouts import MIN_ANSWER_TOKENS, answer_tokens, seed_of
+from .grading import OUTCOMES, Grader, Outcome, changes, mark_changed, rates
+from .prompts import Prompt
+
+EXCHANGE = ["id", "kind", "role", "group", "category", "prompt", "response", "finish_reason", "error", *OUTCOMES]
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """A way to run a model.
+
+    Attributes
+    ----------
+    name
+        For tables; unique within an evaluation.
+    interventions
+        What acts; nothing in the baseline.
+    kind
+        ``"baseline"``, ``"cap"``, ``"steering"`` or ``"control"``.
+    note
+        What a reader must know, e.g. how a control was matched.
+    """
+
+    name: str
+    interventions: tuple[Intervention, ...] = ()
+    kind: str = "cap"
+    note: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for files."""
+        acting = [i.describe() for i in self.interventions]
+        return {"name": self.name, "kind": self.kind, "note": self.note, "interventions": acting}
+
+
+BASELINE = Condition("baseline", kind="baseline")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Responses under conditions, and what the interventions did.
+
+    Attributes
+    ----------
+    responses
+        A row a condition and prompt: ``condition``, the columns of :data:`EXCHANGE`, ``changed``.
+    effects
+        ``condition, intervention, layer, positions, tokens, engaged, dose``.
+    notes
+        What was left out, in sentences.
+    """
+
+    responses: pd.DataFrame
+    effects: pd.DataFrame
+    notes: tuple[str, ...] = field(default=())
+
+    def rates(self, n_boot: int = 1000) -> pd.DataFrame:
+        """See :func:`workbench.evaluation.grading.rates`."""
+        return rates(self.responses, n_boot=n_boot)
+
+    def changes(self, n_boot: int = 1000) -> pd.DataFrame:
+        """See :func:`workbench.evaluation.grading.changes`."""
+        return changes(self.responses, n_boot=n_boot)
+
+
+def evaluate(
+    model: HookedModel, prompts: Sequence[Prompt], grader: Grader | None, conditions: Sequence[Condition] = (), *, seed: int = 0,
+    batch_size: int = 64, max_new_tokens: int | None = None, progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:  # fmt: skip
+    """Answer the same prompts under the baseline and every condition, paired: a prompt has one seed in all of them.
+
+    Parameters
+    ----------
+    prompts
+        See :mod:`workbench.evaluation.prompts`.
+    grader
+        Says what each response did; None where there is none, and then only changed texts, engagement and dose are known.
+    conditions
+        Besides the baseline, which is always run.
+    seed
+        Of the sampling (T 0.7, top_p 0.9).
+    progress
+        Called with conditions done and conditions in all.
+
+    Returns
+    -------
+    Evaluation
+    """
+    every = [BASELINE, *conditions]
+    if len({c.name for c in every}) < len(every):
+        raise DataError(f"conditions need different names: {', '.join(c.name for c in every)}")
+    fitting, n_new, notes = fit(model, prompts, max_new_tokens)
+    responses, effects = [], []
+    for done, condition in enumerate(every, 1):
+        for answers, effect in respond(model, fitting, condition, grader, n_new, seed, batch_size):
+            responses.append(answers.assign(condition=condition.name))
+            effects.append(effect.assign(condition=condition.name))
+        if progress:
+            progress(done, len(every))
+    return gathered(responses, effects, notes)
+
+
+def gathered(responses: Sequence[pd.DataFrame], effects: Sequence[pd.DataFrame], notes: Sequence[str]) -> Evaluation:
+    """Batches of several conditions, which carry a column ``condition``, as one evaluation."""
+    return Evaluation(mark_changed(pd.concat(responses, ignore_index=True)), sum_effects(effects), tuple(notes))
+
+
+def fit(model: HookedModel, prompts: Sequence[Prompt], max_new_tokens: int | None = None) -> tuple[list[Prompt], int, list[str]]:
+    """The prompts that leave room for an answer, longest first, and how long answers may be.
+
+    Raises
+    ------
+    DataError
+        Where there are no prompts, or none fits the context.
+    """
+    if not prompts:
+        raise DataError("there are no prompts to put to the model")
+    wanted = max_new_tokens or answer_tokens(model)
+    room = model.context - min(MIN_ANSWER_TOKENS, wanted)
+    lengths = {p.id: len(model.render(p.conversation, reply=True).ids) for p in prompts}
+    fitting = sorted((p for p in prompts if lengths[p.id] <= room), key=lambda p: (-lengths[p.id], p.id))
+    if not fitting:
+        raise DataError(
+            f"none of {len(prompts)} prompts fits the context of {model.context} tokens; the shortest has {min(lengths.values())}"
+        )
+    left_out = len(prompts) - len(fitting)
+    notes = [f"{left_out} of {len(prompts)} prompts are too long for the context of {model.context} tokens"] if left_out else []
+    return fitting, min(wanted, model.context - lengths[fitting[0].id]), notes
+
+
+def respond(
+    model: HookedModel, prompts: Sequence[Prompt], condition: Condition, grader: Grader | None, max_new_tokens: int, seed: int = 0,
+    batch_size: int = 64,
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:  # fmt: skip
+    """Answers and effects, a batch at a time: the columns of :data:`EXCHANGE`; those of ``Meter.to_frame()``."""
+    for start in range(0, len(prompts), batch_size):
+        batch = prompts[start : start + batch_size]
+        ids = [model.render(p.conversation, reply=True).ids for p in batch]
+        acting = model.intervene(condition.interventions) if condition.interventions else nullcontext()
+        with acting as meter:
+            answers = generate(model, ids, max_new_tokens=max_new_tokens, seeds=[seed_of(p.id, seed) for p in batch])
+        records = []
+        for p, answer in zip(batch, answers, strict=True):
+            outcome = asdict(grader.grade(p, answer.text) if grader else Outcome())
+            outcome["error"] = answer.error or outcome["error"]
+            said = "\n\n".join(turn.text for turn in p.conversation.turns)
+            about = {"id": p.id, "kind": p.kind, "role": p.role, "group": p.unit, "category": p.category, "prompt": said}
+            records.append(about | {"response": answer.text, "finish_reason": answer.finish_reason} | outcome)
+        frame = pd.DataFrame(records, columns=EXCHANGE).astype(dict.fromkeys(OUTCOMES, "boolean"))
+        yield frame, meter.to_frame() if isinstance(meter, Meter) else pd.DataFrame(columns=COLUMNS)
+
+
+def sum_effects(effects: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Effects of several batches as one: shares and doses weighted by tokens."""
+    frames = [frame for frame in effects if len(frame)]
+    if not frames:
+        return pd.DataFrame(columns=["condition", *COLUMNS])
+    keys = [c for c in ("condition", "intervention", "layer", "positions") if c in frames[0]]
+    every = pd.concat(frames, ignore_index=True)
+    every = every.assign(engaged=every["engaged"] * every["tokens"], dose=every["dose"] * every["tokens"])
+    total = every.groupby(keys, sort=False, as_index=False)[["tokens", "engaged", "dose"]].sum()
+    return total.assign(engaged=total["engaged"] / total["tokens"], dose=total["dose"] / total["tokens"])

@@ -1,0 +1,193 @@
+"""Prompts that test a model: persona jailbreaks, harmless look-alikes, questions with answers, questions about itself.
+
+Own files are JSONL or CSV with the columns ``prompt`` and ``kind`` (one of :data:`KINDS`) and, where there is something to
+say, ``id, system, role, group, category, item, answer``. Behaviour lists in the layouts of JailbreakBench, HarmBench and
+StrongREJECT are read by their column names, and crossed with personas.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ..conversations import DEFAULT_ROLE, Conversation, Role
+from ..errors import LibraryError
+
+KINDS = {
+    "jailbreak": "a harmful request under a persona",
+    "harmful": "the same kind of request without a persona",
+    "benign": "a harmless request that looks like a harmful one",
+    "question": "a question, checkable where it has an answer",
+    "identity": "a question about who is speaking, under a persona",
+}
+_LAYOUTS = {
+    "JailbreakBench": ({"Goal", "Category"}, "Goal", "Category", ""),
+    "HarmBench": ({"Behavior", "SemanticCategory", "BehaviorID"}, "Behavior", "SemanticCategory", "ContextString"),
+    "StrongREJECT": ({"forbidden_prompt", "category"}, "forbidden_prompt", "category", ""),
+}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One conversation to be answered, and what is known about it.
+
+    Attributes
+    ----------
+    id
+        Unique; decides the seed of its answer.
+    kind
+        One of :data:`KINDS`.
+    conversation
+        Up to and including the user's message.
+    role
+        Whom the model is asked to be.
+    group
+        What is resampled as a whole for intervals (a persona, a conversation); the prompt's own id where empty.
+    category, item
+        A label for tables, and what is asked, whoever asks it: prompts with the same item stay on one side of a split.
+    answer
+        What a right answer contains.
+    """
+
+    id: str
+    kind: str
+    conversation: Conversation
+    role: str = DEFAULT_ROLE
+    group: str = ""
+    category: str = ""
+    item: str = ""
+    answer: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise LibraryError(f"prompt {self.id!r}: a kind is one of {', '.join(KINDS)}, not {self.kind!r}")
+
+    @property
+    def unit(self) -> str:
+        """What is resampled for intervals."""
+        return self.group or self.id
+
+    @property
+    def asked(self) -> str:
+        """What is asked, whoever asks it."""
+        return self.item or self.conversation.turns[-1].text
+
+
+def load_prompts(path: str | Path) -> list[Prompt]:
+    """Read prompts from a JSONL or CSV file in our columns.
+
+    Raises
+    ------
+    LibraryError
+        Naming the file, the row and what is wrong.
+    """
+    frame = _read(Path(path))
+    if missing := [c for c in ("prompt", "kind") if c not in frame]:
+        raise LibraryError(f"{path} has no column {missing[0]!r}; behaviour lists are read with load_behaviours() (--behaviours)")
+    prompts = []
+    for number, row in enumerate(frame.to_dict("records"), 1):
+        text = {str(k): str(v) for k, v in row.items()}
+        if not text["prompt"].strip():
+            raise LibraryError(f"{path}, row {number} has an empty prompt")
+        identity = text.get("id") or f"{Path(path).stem}/{number}"
+        conversation = Conversation.of(text["prompt"], system=text.get("system", ""))
+        extra = {k: text.get(k, "") for k in ("group", "category", "item", "answer")}
+        prompts.append(Prompt(identity, text["kind"], conversation, text.get("role") or DEFAULT_ROLE, **extra))
+    _refuse_duplicates(prompts, path)
+    return prompts
+
+
+def load_behaviours(path: str | Path) -> list[Prompt]:
+    """Read a table of harmful behaviours (JailbreakBench, HarmBench or StrongREJECT, told by its columns) as ``harmful`` prompts.
+
+    HarmBench's context, where a behaviour has one, is put before it.
+    """
+    frame = _read(Path(path))
+    layout = next((name for name, (needed, *_) in _LAYOUTS.items() if needed <= set(frame.columns)), None)
+    if layout is None:
+        raise LibraryError(
+            f"{path} is no behaviour list that is known ({', '.join(_LAYOUTS)}): it has the columns {', '.join(map(str, frame.columns))}"
+        )
+    _, text, category, context = _LAYOUTS[layout]
+    prompts = []
+    for number, row in enumerate(frame.to_dict("records"), 1):
+        behaviour, before = str(row[text]).strip(), str(row.get(context, "") or "").strip() if context else ""
+        if not behaviour:
+            raise LibraryError(f"{path}, row {number} has an empty {text!r}")
+        message = f"{before}\n\n{behaviour}" if before else behaviour
+        prompts.append(Prompt(f"{layout}/{number}", "harmful", Conversation.of(message), category=str(row[category]), item=message))
+    return prompts
+
+
+def under_personas(behaviours: Sequence[Prompt], personas: Sequence[Role], n: int | None = None, seed: int = 0) -> list[Prompt]:
+    """Cross harmful requests with personas' system prompts: persona jailbreaks, as in the paper's section 4.
+
+    Parameters
+    ----------
+    n
+        So many pairs, drawn with `seed`; all where None.
+    """
+    pairs = [(role, i, b) for role in personas if not role.is_default for i in range(len(role.prompts)) for b in behaviours]
+    if n is not None and n < len(pairs):
+        pairs = random.Random(f"personas {seed}").sample(pairs, n)
+    return [
+        Prompt(
+            f"{role.name}/p{i}/{b.id}", "jailbreak", Conversation.of(b.conversation.turns, system=role.prompts[i]), role.name, role.name,
+            b.category, b.asked, b.answer,
+        )
+        for role, i, b in pairs
+    ]  # fmt: skip
+
+
+def split_prompts(prompts: Sequence[Prompt], seed: int = 0) -> tuple[list[Prompt], list[Prompt]]:
+    """Two halves that share neither a group nor an item: one to choose with, one to report on.
+
+    Prompts whose group falls on one side and whose item on the other belong to neither and are left out.
+    """
+    halves: tuple[list[Prompt], list[Prompt]] = ([], [])
+    for kind in KINDS:
+        these = [p for p in prompts if p.kind == kind]
+        groups, items = _sides({p.unit for p in these}, f"{kind} groups {seed}"), _sides({p.asked for p in these}, f"items {seed}")
+        # Prompts that stand for themselves are divided by what they ask; the rest by both.
+        for p in these:
+            sides = {items[p.asked]} if p.unit == p.id else {groups[p.unit], items[p.asked]}
+            if len(sides) == 1:
+                halves[sides.pop()].append(p)
+    return halves
+
+
+def _sides(names: set[str], seed: str) -> dict[str, int]:
+    order = sorted(names)
+    random.Random(seed).shuffle(order)
+    return {name: i % 2 for i, name in enumerate(order)}
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise LibraryError(f"there is no file {path} to read prompts from")
+    try:
+        if path.suffix.lower() in (".jsonl", ".ndjson"):
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            frame = pd.DataFrame(rows)
+        elif path.suffix.lower() in (".csv", ".tsv"):
+            frame = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", dtype=str, keep_default_na=False)
+        else:
+            raise LibraryError(f"{path}: prompts are read from .jsonl, .csv or .tsv files")
+    except (ValueError, UnicodeDecodeError) as error:
+        raise LibraryError(f"{path} cannot be read: {error}") from error
+    if frame.empty:
+        raise LibraryError(f"{path} holds no rows")
+    return frame.fillna("")
+
+
+def _refuse_duplicates(prompts: Sequence[Prompt], path: str | Path) -> None:
+    seen: set[str] = set()
+    for p in prompts:
+        if p.id in seen:
+            raise LibraryError(f"{path}: the id {p.id!r} occurs more than once")
+        seen.add(p.id)

@@ -1,0 +1,121 @@
+"""Numbered parts of tables and tensors, each written whole, recorded with its checksum, and made again where damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from .errors import RunError
+from .tensorfile import FORMAT, tensor_bytes, write_bytes
+
+
+class Parts:
+    """Numbered parts of a table or a tensor, each recorded with the rows it holds and its checksum.
+
+    Parameters
+    ----------
+    folder
+        Holds ``part-NNNNN.*`` and ``parts.json``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.set_aside: list[str] = []
+        self._manifest_path = folder / "parts.json"
+        self._manifest: dict[str, dict[str, str]] = read_json(self._manifest_path) if self._manifest_path.exists() else {}
+
+    def missing(self, keys: Sequence[str]) -> list[int]:
+        """Numbers of the planned parts that are not there, whole and with the planned rows.
+
+        A part whose content does not match its checksum is renamed to ``damaged-*`` and named in ``set_aside``.
+        """
+        return [number for number, key in enumerate(keys) if not self._is_whole(number, key)]
+
+    def write(self, number: int, key: str, files: dict[str, bytes]) -> None:
+        """Write one part (one file a suffix) and record it."""
+        for suffix, content in files.items():
+            write_bytes(self._path(number, suffix), content)
+        self._manifest[str(number)] = {"rows": key} | {s: hashlib.sha256(c).hexdigest() for s, c in files.items()}
+        write_json(self._manifest_path, self._manifest)
+
+    def read(self, number: int, suffix: str) -> bytes:
+        """The bytes of one file of a part; an error where they are not what was written."""
+        path = self._path(number, suffix)
+        content = path.read_bytes() if path.exists() else b""
+        if hashlib.sha256(content).hexdigest() != self._manifest[str(number)][suffix]:
+            raise RunError(f"{path} is damaged: run the study again with the same command, and only this part is made anew")
+        return content
+
+    def frame(self, number: int, suffix: str = "parquet") -> pd.DataFrame:
+        """A part that holds a table."""
+        return pd.read_parquet(io.BytesIO(self.read(number, suffix)))
+
+    def is_whole(self) -> bool:
+        """Whether every recorded part is as it was written; damaged ones are set aside."""
+        return bool(self._manifest) and not self.missing([entry["rows"] for entry in self._manifest.values()])
+
+    def __len__(self) -> int:
+        return len(self._manifest)
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self.folder / f"part-{number:05d}.{suffix}"
+
+    def _is_whole(self, number: int, key: str) -> bool:
+        entry = self._manifest.get(str(number))
+        if entry is None or entry["rows"] != key:
+            return False
+        for suffix, checksum in entry.items():
+            path = self._path(number, suffix)
+            if suffix == "rows":
+                continue
+            if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+                if path.exists():
+                    path.replace(path.with_name(f"damaged-{path.name}"))
+                self.set_aside.append(str(path))
+                return False
+        return True
+
+
+def parquet_bytes(frame: pd.DataFrame) -> bytes:
+    """A table as Parquet; the same table gives the same bytes."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def part_tensor(values: torch.Tensor) -> bytes:
+    """The tensor of a part of the activations."""
+    return tensor_bytes(values, {"format": FORMAT, "kind": "activations part"})
+
+
+def key_of(rows: Iterable[str], salt: str = "") -> str:
+    """Hash that names the rows of a part."""
+    return hashlib.sha256("\n".join([salt, *rows]).encode()).hexdigest()[:24]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an error names the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} does not hold a JSON object")
+    return value
+
+
+def folder_name(condition: str) -> str:
+    """A condition's name as a folder's."""
+    return "".join(c if c.isalnum() else "-" for c in condition).strip("-").replace("--", "-").replace("--", "-")

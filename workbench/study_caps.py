@@ -1,0 +1,271 @@
+"""The causal half of a study on its run folder: calibrate a cap on one half of the prompts, report on the other, with controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from .activations import Activations
+from .calibration import Choice, Setting, as_json, grid, recommend, summarise, untested_choice
+from .controls import MATCHES, isotropic, other_components, role_splits, trait_directions
+from .directions import Direction
+from .errors import RunError
+from .evaluation.conditions import BASELINE, Condition, Evaluation, fit, gathered, respond
+from .evaluation.grading import Grader, lookup
+from .evaluation.prompts import Prompt
+from .evaluation.verdict import causal_line, no_cap_line
+from .interventions import Add, Floor
+from .matching import done_by, match, written_under
+from .models.hooked import HookedModel
+from .models.measuring import residual_norms
+from .parts import Parts, folder_name, key_of, parquet_bytes, read_json, write_json
+from .progress import Watch
+from .steering import STRENGTHS, dose_response, steering_conditions
+from .store import Run
+from .study import Lazy
+from .testbed import CapConfig, material, response_sets
+from .thresholds import Scores, Threshold, threshold
+
+SIGN = (
+    "Percentiles are counted along the axis, whose + end is the Assistant; a cap is a floor. The paper's released code says the same thing "
+    "mirrored (a ceiling on role - default): its 25th percentile is the 75th here, its -32.5 a floor at +32.5."
+)
+"""Written into thresholds.json, so that nobody need guess."""
+
+
+def calibrate_step(run: Run, model: Lazy, watch: Watch, config: CapConfig | None = None, grader: Grader | None = None) -> None:
+    """Try every cap of the grid on the tuning half, choose, and report the chosen ones on the other half.
+
+    Writes ``calibration/`` (answers, choices), ``thresholds.json``, ``tables/calibration.csv`` and ``tables/caps.csv``.
+    """
+    config = config or CapConfig.of()
+    axis, test = run.axis, material(run, model(), config, grader)
+    settings = grid(axis.site.layers, config.windows, config.percentiles, config.positions)
+    sets = response_sets(run, model(), config, [s.over for s in settings])
+    caps = {s.name: s.cap(axis, sets, sets["default"]) for s in settings}
+    conditions = [Condition(name, (cap,)) for name, cap in caps.items()]
+    tuned = resumable(run, "calibration", model(), test.tuning, test.grader, conditions, config, watch)
+    table = summarise(settings, tuned)
+    choices = _choose(run, table, settings, tuned)
+    run.write_table("calibration", table)
+    _write_choices(run, choices, caps, sets, axis)
+    chosen = [Condition(c.name, (caps[c.setting.name],), note=c.setting.name) for c in choices]
+    reported = resumable(run, "evaluation", model(), test.reporting, test.grader, chosen, config, watch)
+    _write_reported(run, reported)
+    facts = {"choices": [c.to_dict() for c in choices], "settings": len(settings), "grader": test.grader.name if test.grader else ""}
+    notes = [*test.notes, *tuned.notes]
+    run.study["steps"].pop("evaluate", None)  # it spoke of another cap
+    run.study["causal"] = None if choices else vars(no_cap_line(len(settings)))
+    if not choices:
+        notes.append("Calibration: no setting prevents enough jailbreaks at an admissible price; no cap is recommended.")
+    run.record(
+        "calibrate", **facts, n_tuning=len(test.tuning), n_reporting=len(test.reporting), config=config.model_dump(mode="json"), notes=notes
+    )
+
+
+def _choose(run: Run, table: pd.DataFrame, settings: Sequence[Setting], tuned: Evaluation) -> list[Choice]:
+    rates = tuned.rates(n_boot=10)
+    baseline = dict(rates[rates["condition"] == BASELINE.name].set_index("measure")["rate"])
+    if "compliance" not in baseline or "right" not in baseline:
+        return [untested_choice(settings, run.recommended_layer)]
+    return recommend(table, settings, baseline)
+
+
+def _write_choices(
+    run: Run, choices: Sequence[Choice], caps: Mapping[str, Floor], sets: Mapping[str, Activations | Scores], axis: Direction
+) -> None:
+    """``calibration/choices.json`` and ``thresholds.json``, every threshold with its set, its direction and its sign."""
+    chosen = []
+    for choice in choices:
+        at = caps[choice.setting.name].at
+        assert isinstance(at, Threshold)
+        chosen.append(choice.to_dict() | {"threshold": at.to_dict()})
+    write_json(run.folder / "calibration" / "choices.json", {"choices": chosen})
+    percentiles = (1, 5, 25, 50, 75, 95, 99)
+    known = {f"p{q} of {name}": threshold(axis, s, q, reference=sets["default"]).to_dict() for name, s in sets.items() for q in percentiles}
+    write_json(run.folder / "thresholds.json", {"sign": SIGN, "thresholds": known | {c["name"]: c["threshold"] for c in chosen}})
+
+
+def _write_reported(run: Run, reported: Evaluation) -> None:
+    run.write_table("caps", reported.rates())
+    run.write_table("caps_changes", reported.changes())
+    run.write_table("engagement", reported.effects)
+
+
+def evaluate_step(
+    run: Run, model: Lazy, watch: Watch, config: CapConfig | None = None, grader: Grader | None = None, n_controls: int = 3
+) -> None:
+    """The recommended cap on the report half beside the baseline, steering of the same dose, the paper's recipe, and controls.
+
+    Parameters
+    ----------
+    n_controls
+        Random directions, and random splits of the roles, each.
+    """
+    if not run.is_done("calibrate"):
+        raise RunError(f"{run.folder} has no calibrated cap yet: run `workbench calibrate {run.folder}` first")
+    known = CapConfig(**run.study["steps"]["calibrate"]["config"])
+    config = known if config is None else config.model_copy(update={"windows": known.windows, "percentiles": known.percentiles})
+    test, choices = material(run, model(), config, grader), run.caps
+    cap, over = choices["recommended"], run.study["steps"]["calibrate"]["choices"][0]["setting"]["over"]
+    sets = response_sets(run, model(), config, [over, "all"])
+    conditions = [Condition(name, (c,), note="calibrated on the other half") for name, c in choices.items()]
+    conditions += [paper_recipe(cap, sets), same_dose_steering(run, model(), cap, test.tuning, config)]
+    controls, missed = matched_controls(run, model(), cap, over, test.tuning, config, n_controls, watch)
+    conditions += controls
+    found = resumable(run, "evaluation", model(), test.reporting, test.grader, conditions, config, watch)
+    _write_reported(run, found)
+    line = causal_line(found.changes(), {c.name: c.kind for c in conditions}) if test.grader else None
+    run.study["causal"] = vars(line) if line else None
+    kinds = {c.name: c.kind for c in [BASELINE, *conditions]}
+    run.record(
+        "evaluate", conditions=kinds, n=len(test.reporting), grader=test.grader.name if test.grader else "", controls=missed,
+        notes=[*test.notes, *found.notes],
+    )  # fmt: skip
+
+
+def paper_recipe(cap: Floor, sets: Mapping[str, Activations | Scores]) -> Condition:
+    """The paper's threshold at the cap's layers: its "25th percentile", which is the 75th along the axis over all rollouts."""
+    at = threshold(cap.direction, sets["all"], 75, reference=sets["default"])
+    return Condition(
+        "paper's recipe", (Floor(cap.direction, at, layers=cap.layers),), note="75th percentile along the axis over all rollouts"
+    )
+
+
+def same_dose_steering(run: Run, model: HookedModel, cap: Floor, prompts: Sequence[Prompt], config: CapConfig) -> Condition:
+    """Steering by a constant that is, at each of the cap's layers, as large as the cap's mean push."""
+    fitting, n_new, _ = fit(model, prompts, config.max_new_tokens)
+    wanted = done_by(model, cap, written_under(model, fitting, cap, n_new, config.seed))
+    norms = residual_norms(model, run.rollouts, cap.at_layers)
+    acting = tuple(Add(cap.direction, wanted[n].dose, norms, layers=[n], positions=cap.positions) for n in cap.at_layers)
+    return Condition("steering, same dose", acting, "steering", "a constant push as large as the cap's mean")
+
+
+def matched_controls(
+    run: Run, model: HookedModel, cap: Floor, over: str, prompts: Sequence[Prompt], config: CapConfig, n: int,
+    watch: Watch,
+) -> tuple[list[Condition], dict[str, float]]:  # fmt: skip
+    """Floors along control directions, each matched in three ways; levels are kept in ``calibration/controls.json``."""
+    path = run.folder / "calibration" / "controls.json"
+    kept = read_json(path) if path.exists() else {}
+    fitting, n_new, _ = fit(model, prompts, config.max_new_tokens)
+    directions = control_directions(run, model, n, config.seed)
+    conditions, missed = [], {}
+
+    def along(direction: Direction) -> Activations | Scores:
+        return response_sets(run, model, config, [over], direction)[over]
+
+    for number, (control, how) in enumerate(product(directions, MATCHES)):
+        key = key_of([p.id for p in fitting], as_json([cap.describe(), model.weights, control.values[0, :4].tolist(), control.name, how]))
+        if key not in kept:
+            floor, off = match(model, control, cap, how, fitting, n_new, along, config.seed)
+            kept[key] = {"control": control.name, "match": how, "levels": floor.levels, "miss": off}
+            write_json(path, kept)
+        levels = {int(layer): level for layer, level in kept[key]["levels"].items() if int(layer) in cap.at_layers}
+        name = f"{control.name}, same {how}"
+        conditions.append(Condition(name, (Floor(control, levels, positions=cap.positions),), "control", MATCHES[how]))
+        missed[name] = kept[key]["miss"]
+        watch("controls", number + 1, len(directions) * len(MATCHES))
+    return conditions, missed
+
+
+def control_directions(run: Run, model: HookedModel, n: int, seed: int) -> list[Direction]:
+    """Random directions, random splits of the roles, and traits where they are known (an organism's), else other components."""
+    axis, vectors = run.axis, run.role_vectors
+    found = isotropic(axis, n, seed) + role_splits(axis, vectors, n, seed)
+    if model.folder is not None and run.study["steps"]["calibrate"]["grader"] == "rules of the world":
+        from .organism.material import grader_of, planted_traits
+
+        return found + trait_directions(axis, vectors, planted_traits(grader_of(model.folder).rules.world))
+    return found + other_components(axis, vectors)
+
+
+def strengths_step(
+    run: Run, model: Lazy, watch: Watch, strengths: Sequence[float] = STRENGTHS, layer: int | None = None, positions: str = "all",
+    config: CapConfig | None = None, grader: Grader | None = None,
+) -> str:  # fmt: skip
+    """Steer at one layer with several strengths, on the report half; writes ``tables/steering.csv``.
+
+    Returns
+    -------
+    str
+        One line: from where to where jailbreaks and right answers go, and where text breaks.
+    """
+    config, where = config or CapConfig.of(), run.recommended_layer if layer is None else layer
+    test = material(run, model(), config, grader)
+    norms = residual_norms(model(), run.rollouts, run.axis.site.layers)
+    conditions = steering_conditions(run.axis, where, norms, strengths, positions)
+    found = resumable(run, "steering", model(), test.reporting, test.grader, list(conditions.values()), config, watch)
+    table = dose_response(found, {c.name: s for s, c in conditions.items()}, norms, where)
+    run.write_table("steering", table)
+    run.record("steering", layer=where, unit=table.attrs["unit"], norms=norms.to_dict(), n=len(test.reporting), notes=list(test.notes))
+    said = [f"Steering at layer {where}, in fractions of the {table.attrs['unit']}"]
+    for measure, rows in table.groupby("measure", sort=False):
+        first, last = rows.iloc[0], rows.iloc[-1]
+        said.append(f"{measure} {first['rate']:.2f} at {first['strength']:+g}, {last['rate']:.2f} at {last['strength']:+g}")
+    broken = sorted(set(table.loc[table["breaks"], "strength"]))
+    return "; ".join(said) + (f". Text or answers break at {', '.join(f'{s:+g}' for s in broken)}." if broken else ". Nothing breaks.")
+
+
+def tasks_step(
+    run: Run, model: Lazy, watch: Watch, tasks: Sequence[str], include_path: Path | None = None, limit: int | None = None
+) -> None:
+    """lm-eval tasks on the model as it is and under the calibrated caps; writes ``tables/capabilities.csv``."""
+    from .evaluation.capabilities import run_tasks
+
+    conditions = [Condition(name, (cap,)) for name, cap in run.caps.items()]
+    table = run_tasks(
+        model(), tasks, conditions, limit=limit, include_path=include_path, progress=lambda n, total: watch("tasks", n, total)
+    )
+    run.write_table("capabilities", table)
+    run.record("tasks", tasks=list(tasks), limit=limit)
+
+
+def calibrated(run: Run) -> str:
+    """What a calibration found, and what to run next."""
+    facts = run.study["steps"]["calibrate"]
+    if not facts["choices"]:
+        return facts["notes"][-1]
+    lines = []
+    changes = lookup(pd.read_csv(run.folder / "tables" / "caps_changes.csv"))
+    for choice in facts["choices"]:
+        lines.append(f"{choice['name'].capitalize()}: {Setting(**choice['setting']).name}. {choice['reason'].capitalize()}.")
+        reported = [f"{m} {changes[choice['name'], m]['baseline']:.3f} -> {changes[choice['name'], m]['rate']:.3f}" for m in
+                    ("compliance", "right", "over_refusal", "identity") if (choice["name"], m) in changes]  # fmt: skip
+        lines.append(f"  On the other half: {', '.join(reported) or 'nothing could be graded'}.")
+    return "\n".join([*lines, f"Next: workbench evaluate {run.folder}"])
+
+
+def evaluated(run: Run) -> str:
+    """What an evaluation found."""
+    if not (line := run.study.get("causal")):
+        return (
+            "Evaluated without a grader: how many texts and tokens change is in tables/caps.csv; what a cap prevents or costs is unknown."
+        )
+    return f"{line['line']}: {line['outcome']}. {line['evidence'].capitalize()}."
+
+
+def resumable(
+    run: Run, step: str, model: HookedModel, prompts: Sequence[Prompt], grader: Grader | None, conditions: Sequence[Condition],
+    config: CapConfig, watch: Watch,
+) -> Evaluation:  # fmt: skip
+    """Evaluate conditions with the baseline, keeping every batch in ``STEP/CONDITION/part-*``: what is there is not done again."""
+    fitting, n_new, notes = fit(model, prompts, config.max_new_tokens)
+    size = 256 if model.d_model <= 256 else 32
+    every, responses, effects = [BASELINE, *conditions], [], []
+    for number, condition in enumerate(every):
+        parts = Parts(run.folder / step / folder_name(condition.name))
+        salt = as_json([condition.describe(), model.weights, grader.name if grader else "", n_new, config.seed])
+        chunks = [fitting[i : i + size] for i in range(0, len(fitting), size)]
+        keys = [key_of([p.id + as_json(p.conversation.to_list()) for p in chunk], salt) for chunk in chunks]
+        for i in parts.missing(keys):
+            [(answers, effect)] = respond(model, chunks[i], condition, grader, n_new, config.seed, size)
+            parts.write(i, keys[i], {"parquet": parquet_bytes(answers), "effects.parquet": parquet_bytes(effect)})
+        for i in range(len(chunks)):
+            responses.append(parts.frame(i).assign(condition=condition.name))
+            effects.append(parts.frame(i, "effects.parquet").assign(condition=condition.name))
+        watch(step, number + 1, len(every))
+    return gathered(responses, effects, notes)

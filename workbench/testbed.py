@@ -1,0 +1,156 @@
+"""What a model is tested with: prompts in two halves, a grader where there is one, and the sets that percentiles are taken over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .activations import Activations
+from .conversations import Conversation
+from .directions import Direction
+from .errors import DataError, RunError, setting_sentence
+from .evaluation.grading import Grader
+from .evaluation.prompts import Prompt, load_behaviours, load_prompts, split_prompts, under_personas
+from .library import load_roles
+from .models.extraction import extract
+from .models.hooked import HookedModel
+from .models.measuring import token_scores
+from .rollouts import converse
+from .store import Run
+from .thresholds import Scores
+
+TUNING = {"jailbreak": 40, "identity": 40, "howto": 40} | dict.fromkeys(("fact", "code", "advice", "writing"), 10)
+REPORTING = {name: 10 * n for name, n in TUNING.items()}
+"""How many of an organism's own prompts tune a cap, and how many report on it."""
+CONVERSATIONS, TURNS = 32, 4
+
+
+class CapConfig(BaseModel):
+    """What decides a calibration and an evaluation; kept in ``study.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    windows: tuple[int, ...] | None = Field(None, description="widths of windows")
+    percentiles: dict[str, tuple[float, ...]] | None = Field(None, description="set -> percentiles along the axis")
+    positions: tuple[str, ...] = ("all", "generated")
+    statistic: str = Field("means", pattern="^(means|tokens)$")
+    prompts: str | None = None
+    behaviours: str | None = None
+    limit: int | None = Field(None, ge=2, description="prompts of each half at most")
+    seed: int = 0
+    max_new_tokens: int | None = Field(None, ge=1)
+
+    @classmethod
+    def of(cls, **values: Any) -> CapConfig:
+        """Validate settings; a wrong one is named in one sentence."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise RunError(setting_sentence(error)) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a model is tested with.
+
+    Attributes
+    ----------
+    tuning, reporting
+        Prompts that share neither a role nor a harmful request.
+    grader
+        None where nothing can say what a response did.
+    notes
+        For the report.
+    """
+
+    tuning: list[Prompt]
+    reporting: list[Prompt]
+    grader: Grader | None
+    notes: tuple[str, ...] = field(default=())
+
+
+def material(run: Run, model: HookedModel, config: CapConfig, grader: Grader | None = None) -> Material:
+    """The prompts and the grader for a run: an organism's own, those of files, or the run's own questions."""
+    own = model.folder is not None and (Path(model.folder) / "organism.json").exists()
+    if own and not config.prompts and not config.behaviours:
+        from .organism.material import grader_of, world_halves
+
+        rules = grader_of(str(model.folder))
+        tuning, reporting = world_halves(rules.rules.world, TUNING, REPORTING, config.seed)
+        return Material(_limited(tuning, config.limit), _limited(reporting, config.limit), grader or rules)
+    prompts, notes = _given_prompts(run, config)
+    if grader is None:
+        notes.append(
+            "No grader says what this model's responses do: nothing here shows what a cap prevents or what it costs. Known are only how "
+            "many texts change, how many tokens, and by how much."
+        )
+    tuning, reporting = split_prompts(prompts, config.seed)
+    if not tuning or not reporting:
+        raise DataError(f"{len(prompts)} prompts cannot be divided into two halves that share no role and no request: give more")
+    return Material(_limited(tuning, config.limit), _limited(reporting, config.limit), grader, tuple(notes))
+
+
+def _given_prompts(run: Run, config: CapConfig) -> tuple[list[Prompt], list[str]]:
+    prompts = load_prompts(config.prompts) if config.prompts else []
+    if config.behaviours:
+        behaviours = load_behaviours(config.behaviours)
+        library = run.config.get("roles")
+        personas = load_roles(library) if isinstance(library, str) else load_roles()
+        prompts += behaviours + under_personas(behaviours, personas, n=4 * len(behaviours), seed=config.seed)
+    if prompts:
+        return prompts, []
+    library = run.study["library"]
+    for name, role in library["roles"].items():
+        for q in library["questions"]:
+            conversation = Conversation.of(q["question"], system=role["prompts"][0])
+            prompts.append(Prompt(f"{name}/{q['id']}", "question", conversation, name, name, item=q["question"]))
+    return prompts, ["No prompts were given (--prompts, --behaviours): the run's own questions stand in for them."]
+
+
+def _limited(prompts: list[Prompt], limit: int | None) -> list[Prompt]:
+    """At most so many, kinds in turn."""
+    if limit is None or len(prompts) <= limit:
+        return prompts
+    by_kind: dict[str, list[Prompt]] = {}
+    for p in prompts:
+        by_kind.setdefault(f"{p.kind} {p.category}", []).append(p)
+    return [group[i] for i in range(max(map(len, by_kind.values()))) for group in by_kind.values() if i < len(group)][:limit]
+
+
+def response_sets(
+    run: Run, model: HookedModel, config: CapConfig, wanted: Sequence[str], direction: Direction | None = None
+) -> dict[str, Activations | Scores]:
+    """The named sets of responses that a percentile can be taken over.
+
+    Parameters
+    ----------
+    wanted
+        ``default``, ``roles``, ``all``, and ``conversations`` (the default's answers in conversations of several turns).
+    direction
+        What token scores are projected on; the axis where None. Response means fit any direction.
+    """
+    queries = {"default": "role == 'default'", "roles": "role != 'default'", "all": "role == role"}
+    if unknown := [name for name in wanted if name not in (*queries, "conversations")]:
+        raise DataError(f"there is no set {unknown[0]!r} of responses: there are {', '.join(queries)}, conversations")
+    sets: dict[str, Activations | Scores] = {}
+    along, tokens = direction or run.axis, config.statistic == "tokens"
+    for name in dict.fromkeys([*wanted, "default"]):
+        if name == "conversations":
+            rows = _conversations(run, model, config)
+            sets[name] = token_scores(model, rows, along) if tokens else extract(model, rows, along.site.layers)
+        elif tokens:
+            sets[name] = token_scores(model, run.rollouts.query(queries[name], engine="python"), along)
+        else:
+            sets[name] = run.activations().where(queries[name])
+    return sets
+
+
+def _conversations(run: Run, model: HookedModel, config: CapConfig) -> pd.DataFrame:
+    questions = [q["question"] for q in run.study["library"]["questions"]]
+    talks = [[questions[(i * TURNS + t) % len(questions)] for t in range(TURNS)] for i in range(CONVERSATIONS)]
+    return converse(model, talks, seed=config.seed, max_new_tokens=config.max_new_tokens)
