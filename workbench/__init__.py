@@ -1,4 +1,4 @@
-"""persona-workbench: find out where a chat model's persona lives in its activations, and watch it move."""
+"""persona-workbench: find out where a chat model's persona lives in its activations, watch it move, and hold it in place."""
 
 from __future__ import annotations
 
@@ -8,35 +8,64 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Ablate": "interventions",
     "Activations": "activations",
+    "Add": "interventions",
+    "Ceiling": "interventions",
+    "Condition": "evaluation.conditions",
     "Conversation": "conversations",
     "Direction": "directions",
+    "Evaluation": "evaluation.conditions",
+    "Floor": "interventions",
+    "Grader": "evaluation.grading",
     "HookedModel": "models.hooked",
     "Judge": "judging",
     "Judgement": "conversations",
+    "Norms": "thresholds",
+    "Outcome": "evaluation.grading",
     "PersonaSpace": "persona_space",
+    "Prompt": "evaluation.prompts",
     "Question": "conversations",
     "Role": "conversations",
     "RuleJudge": "organism.judge",
     "Run": "store",
     "Site": "activations",
+    "Threshold": "thresholds",
     "Trait": "conversations",
     "Turn": "conversations",
     "WorkbenchError": "errors",
+    "WorldGrader": "organism.behaviour",
+    "cap": "interventions",
     "contrast": "directions",
+    "converse": "rollouts",
+    "evaluate": "evaluation.conditions",
+    "export_gguf": "control_vectors",
+    "export_published": "published",
     "extract": "models.extraction",
     "generate_rollouts": "rollouts",
+    "import_published": "published",
     "judge": "judging",
+    "load_behaviours": "evaluation.prompts",
+    "load_caps": "published",
     "load_model": "models.loading",
+    "load_prompts": "evaluation.prompts",
     "load_questions": "library",
     "load_roles": "library",
     "load_traits": "library",
     "make_splits": "evaluation.splits",
     "open_run": "store",
+    "residual_norms": "models.measuring",
     "role_vectors": "directions",
     "run_study": "study",
+    "run_tasks": "evaluation.capabilities",
+    "split_prompts": "evaluation.prompts",
     "sweep_layers": "sweeps",
+    "sweep_strengths": "steering",
+    "threshold": "thresholds",
     "token_activations": "models.extraction",
+    "token_scores": "models.measuring",
+    "under_personas": "evaluation.prompts",
+    "world_prompts": "organism.behaviour",
 }
 """Public name -> module: imported when first used (PEP 562), so that ``import workbench`` costs nothing."""
 
@@ -46,6 +75,7 @@ if TYPE_CHECKING:
     from . import plots as plots
     from .activations import Activations as Activations
     from .activations import Site as Site
+    from .control_vectors import export_gguf as export_gguf
     from .conversations import Conversation as Conversation
     from .conversations import Judgement as Judgement
     from .conversations import Question as Question
@@ -56,7 +86,23 @@ if TYPE_CHECKING:
     from .directions import contrast as contrast
     from .directions import role_vectors as role_vectors
     from .errors import WorkbenchError as WorkbenchError
+    from .evaluation.capabilities import run_tasks as run_tasks
+    from .evaluation.conditions import Condition as Condition
+    from .evaluation.conditions import Evaluation as Evaluation
+    from .evaluation.conditions import evaluate as evaluate
+    from .evaluation.grading import Grader as Grader
+    from .evaluation.grading import Outcome as Outcome
+    from .evaluation.prompts import Prompt as Prompt
+    from .evaluation.prompts import load_behaviours as load_behaviours
+    from .evaluation.prompts import load_prompts as load_prompts
+    from .evaluation.prompts import split_prompts as split_prompts
+    from .evaluation.prompts import under_personas as under_personas
     from .evaluation.splits import make_splits as make_splits
+    from .interventions import Ablate as Ablate
+    from .interventions import Add as Add
+    from .interventions import Ceiling as Ceiling
+    from .interventions import Floor as Floor
+    from .interventions import cap as cap
     from .judging import Judge as Judge
     from .judging import judge as judge
     from .library import load_questions as load_questions
@@ -66,13 +112,25 @@ if TYPE_CHECKING:
     from .models.extraction import token_activations as token_activations
     from .models.hooked import HookedModel as HookedModel
     from .models.loading import load_model as load_model
+    from .models.measuring import residual_norms as residual_norms
+    from .models.measuring import token_scores as token_scores
+    from .organism.behaviour import WorldGrader as WorldGrader
+    from .organism.behaviour import world_prompts as world_prompts
     from .organism.judge import RuleJudge as RuleJudge
     from .persona_space import PersonaSpace as PersonaSpace
+    from .published import export_published as export_published
+    from .published import import_published as import_published
+    from .published import load_caps as load_caps
+    from .rollouts import converse as converse
     from .rollouts import generate_rollouts as generate_rollouts
+    from .steering import sweep_strengths as sweep_strengths
     from .store import Run as Run
     from .store import open_run as open_run
     from .study import run_study as run_study
     from .sweeps import sweep_layers as sweep_layers
+    from .thresholds import Norms as Norms
+    from .thresholds import Threshold as Threshold
+    from .thresholds import threshold as threshold
 
 
 def __getattr__(name: str) -> Any:

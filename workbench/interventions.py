@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .directions import Direction
 from .errors import DataError
-from .thresholds import Norms, Threshold, check_layers
+from .thresholds import Norms, Threshold, check_layers, signature
 
 POSITIONS = ("all", "prompt", "generated", "last", "content")
 """Where an intervention acts. ``generated``: the last prompt position and all after it (whence the answer is written);
@@ -106,6 +106,7 @@ class Intervention:
         return {
             "kind": type(self).__name__, "direction": self.direction.name, "toward": self.direction.toward,
             "layers": list(self.at_layers), "positions": self.positions, "transfer": self.transfer, **origin,
+            "signature": {n: signature(self.direction, n) for n in self.at_layers},
         }  # fmt: skip
 
 
@@ -144,7 +145,7 @@ class Add(Intervention):
     def describe(self) -> dict[str, Any]:
         """As for every intervention, and strength with its unit."""
         unit = f"mean norm of {self.norms.of}" if self.norms else "the direction's own length"
-        return super().describe() | {"strength": self.strength, "unit": unit}
+        return super().describe() | {"strength": self.strength, "unit": unit, "steps": {n: self.step(n) for n in self.at_layers}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +174,12 @@ class _Limit(Intervention):
     """The level that would send every token to infinity."""
 
     def __post_init__(self) -> None:
-        if self.layers is None and not isinstance(self.at, (int, float)):
+        if not isinstance(self.at, (Threshold, Mapping)):
+            try:
+                object.__setattr__(self, "at", float(self.at))
+            except (TypeError, ValueError) as error:
+                raise DataError(f"a limit is a number, one a layer, or a Threshold, not a {type(self.at).__name__}") from error
+        if self.layers is None and isinstance(self.at, (Threshold, Mapping)):
             given = self.at.layers if isinstance(self.at, Threshold) else tuple(self.at)
             object.__setattr__(self, "layers", given)
         super().__post_init__()
@@ -186,7 +192,7 @@ class _Limit(Intervention):
     @cached_property
     def levels(self) -> dict[int, float]:
         """Layer -> the limit, in units of the residual stream along the unit direction."""
-        if isinstance(self.at, (int, float)):
+        if not isinstance(self.at, (Threshold, Mapping)):
             return dict.fromkeys(self.at_layers, float(self.at))
         return {int(n): float(v) for n, v in (self.at.levels if isinstance(self.at, Threshold) else self.at).items()}
 

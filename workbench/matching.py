@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .activations import Activations
 from .controls import MATCHES, Target, matched_floor
@@ -10,35 +11,62 @@ from .directions import Direction
 from .errors import DataError
 from .evaluation.conditions import seed_of
 from .evaluation.prompts import Prompt
-from .interventions import Floor, Intervention
+from .interventions import Add, Floor, Intervention
 from .models.extraction import Reading, batched
 from .models.generation import generate
 from .models.hooked import HookedModel
-from .thresholds import Scores
+from .thresholds import Norms, Scores
 
 ROUNDS = 4
 WITHIN = 0.04
 """A control is matched again until it does what is wanted within this share, on texts that it wrote itself."""
 
 
-def written_under(
-    model: HookedModel, prompts: Sequence[Prompt], acting: Intervention, max_new_tokens: int, seed: int = 0
-) -> list[Reading]:  # fmt: skip
-    """The texts (prompt and answer) that a model writes under an intervention; empty answers are left out."""
-    found = []
-    ids = [model.render(p.conversation, reply=True).ids for p in prompts]
-    with model.intervene(acting):
-        answers = generate(model, ids, max_new_tokens=max_new_tokens, seeds=[seed_of(p.id, seed) for p in prompts])
-    for prompt, answer in zip(ids, answers, strict=True):
-        if answer.ids:
-            found.append(Reading((*prompt, *answer.ids), len(prompt), len(prompt) + len(answer.ids)))
-    if not found:
-        raise DataError("the model wrote nothing under this intervention: there is no text to match on")
-    return found
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What controls are matched to: a cap, what it does, and how texts are written to see that.
+
+    Attributes
+    ----------
+    prompts
+        Of the tuning half.
+    own
+        The texts that the cap writes.
+    wanted
+        What it does at each layer on them.
+    """
+
+    model: HookedModel
+    cap: Floor
+    prompts: Sequence[Prompt]
+    max_new_tokens: int
+    seed: int
+    batch_size: int
+    own: list[Reading] = field(init=False)
+    wanted: dict[int, Target] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "own", self.written_under(self.cap))
+        object.__setattr__(self, "wanted", done_by(self.model, self.cap, self.own))
+
+    def written_under(self, acting: Intervention | Sequence[Intervention]) -> list[Reading]:
+        """The texts (prompt and answer) that the model writes under an intervention; empty answers are left out."""
+        found = []
+        for start in range(0, len(self.prompts), self.batch_size):
+            batch = self.prompts[start : start + self.batch_size]
+            ids = [self.model.render(p.conversation, reply=True).ids for p in batch]
+            with self.model.intervene(acting):
+                seeds = [seed_of(p.id, self.seed) for p in batch]
+                answers = generate(self.model, ids, max_new_tokens=self.max_new_tokens, seeds=seeds)
+            pairs = [(prompt, answer.ids) for prompt, answer in zip(ids, answers, strict=True) if answer.ids]
+            found += [Reading((*prompt, *ids), len(prompt), len(prompt) + len(ids)) for prompt, ids in pairs]
+        if not found:
+            raise DataError("the model wrote nothing under this intervention: there is no text to match on")
+        return found
 
 
-def done_by(model: HookedModel, acting: Intervention, readings: Sequence[Reading]) -> dict[int, Target]:
-    """Share of changed tokens and dose at each layer, over all real tokens of some texts."""
+def done_by(model: HookedModel, acting: Intervention | Sequence[Intervention], readings: Sequence[Reading]) -> dict[int, Target]:
+    """Share of changed tokens and dose at each layer, over all real tokens of some texts; one intervention a layer."""
     with model.intervene(acting) as meter:
         for batch in batched(model, readings):
             batch.run(model, [])
@@ -48,17 +76,14 @@ def done_by(model: HookedModel, acting: Intervention, readings: Sequence[Reading
 
 
 def match(
-    model: HookedModel, control: Direction, cap: Floor, how: str, prompts: Sequence[Prompt], max_new_tokens: int,
-    responses: Callable[[Direction], Activations | Scores] | None = None, seed: int = 0,
-) -> tuple[Floor, float]:  # fmt: skip
-    """A floor along `control` that does as much as `cap`.
+    task: Task, control: Direction, how: str, responses: Callable[[Direction], Activations | Scores] | None = None
+) -> tuple[Floor, float]:
+    """A floor along `control` that does as much as the task's cap.
 
     Parameters
     ----------
     how
         One of :data:`workbench.controls.MATCHES`.
-    prompts
-        Of the tuning half.
     responses
         For ``"percentile"``: the set behind the cap's threshold, to be projected on a given direction.
 
@@ -68,20 +93,31 @@ def match(
         The floor, and the largest relative miss over its layers on its own texts (of the share or the dose; for
         ``"percentile"`` 0: there is nothing to miss).
     """
-    own = written_under(model, prompts, cap, max_new_tokens, seed)
-    wanted = done_by(model, cap, own)
     if how == "percentile":
-        return matched_floor(model, control, cap, how, own, wanted, responses(control) if responses else None), 0.0
-    texts, best = own, (None, float("inf"))
+        floor = matched_floor(task.model, control, task.cap, how, task.own, task.wanted, responses(control) if responses else None)
+        return floor, 0.0
+    texts, best = task.own, (None, float("inf"))
     for _ in range(ROUNDS):
-        floor = matched_floor(model, control, cap, how, texts, wanted)
-        texts = written_under(model, prompts, floor, max_new_tokens, seed)
-        missed = miss(done_by(model, floor, texts), wanted, how)
+        floor = matched_floor(task.model, control, task.cap, how, texts, task.wanted)
+        texts = task.written_under(floor)
+        missed = miss(done_by(task.model, floor, texts), task.wanted, how)
         best = min(best, (floor, missed), key=lambda found: found[1])
         if missed <= WITHIN:
             break
     assert best[0] is not None
     return best
+
+
+def same_dose(task: Task, norms: Norms) -> tuple[Add, ...]:
+    """Steering by a constant a layer, on the cap's positions, whose mean dose is the cap's."""
+    cap = task.cap
+
+    def steps(strength: Mapping[int, float]) -> tuple[Add, ...]:
+        return tuple(Add(cap.direction, strength[n], norms, layers=[n], positions=cap.positions) for n in cap.at_layers)
+
+    first = {n: max(task.wanted[n].dose, 1e-6) for n in cap.at_layers}
+    done = done_by(task.model, steps(first), task.own)
+    return steps({n: first[n] * task.wanted[n].dose / done[n].dose for n in cap.at_layers})
 
 
 def miss(found: Mapping[int, Target], wanted: Mapping[int, Target], how: str) -> float:

@@ -45,6 +45,13 @@ class Parts:
         self._manifest[str(number)] = {"rows": key} | {s: hashlib.sha256(c).hexdigest() for s, c in files.items()}
         write_json(self._manifest_path, self._manifest)
 
+    def keep(self, n: int) -> None:
+        """Remove parts beyond the first `n`: what an earlier, longer plan left behind."""
+        for number in [i for i in map(int, self._manifest) if i >= n]:
+            for suffix in self._manifest.pop(str(number)):
+                self._path(number, suffix).unlink(missing_ok=True)
+            write_json(self._manifest_path, self._manifest)
+
     def read(self, number: int, suffix: str) -> bytes:
         """The bytes of one file of a part; an error where they are not what was written."""
         path = self._path(number, suffix)
@@ -117,5 +124,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def folder_name(condition: str) -> str:
-    """A condition's name as a folder's."""
-    return "".join(c if c.isalnum() else "-" for c in condition).strip("-").replace("--", "-").replace("--", "-")
+    """A condition's name as a folder's: readable, and different for different names."""
+    plain = "-".join("".join(c if c.isalnum() else " " for c in condition).split())
+    return f"{plain}-{hashlib.sha256(condition.encode()).hexdigest()[:6]}"

@@ -7,9 +7,11 @@ from typing import Any
 import pandas as pd
 
 from . import plots
+from .calibration import Choice
 from .evaluation.grading import MEASURES, lookup
 from .evaluation.verdict import Line, Verdict, with_causal
 from .parts import Parts, folder_name
+from .plots.steering import SERIES
 from .report import ReportFigure
 from .store import Run
 
@@ -40,16 +42,16 @@ def causal_figures(run: Run) -> dict[str, ReportFigure]:
     if run.is_done("calibrate"):
         frame = pareto_frame(run)
         if frame is not None:
-            frame.attrs = attrs
+            frame.attrs |= attrs
             shown["pareto"] = ReportFigure("What a cap prevents, and what it costs", CAPTIONS["pareto"], plots.pareto(frame))
         effects = _table(run, "engagement")
         if "recommended" in set(effects["condition"]):
-            effects.attrs = attrs
+            effects.attrs |= attrs
             figure = plots.engagement(effects, "recommended")
             shown["engagement"] = ReportFigure("How much the recommended cap does", CAPTIONS["engagement"], figure)
-    if run.is_done("steering"):
+    if run.is_done("steering") and set(SERIES) & set(_table(run, "steering")["measure"]):
         facts, frame = run.study["steps"]["steering"], _table(run, "steering")
-        frame.attrs = attrs | {"layer": facts["layer"], "unit": facts["unit"]}
+        frame.attrs |= attrs | {"layer": facts["layer"], "unit": facts["unit"]}
         shown["dose_response"] = ReportFigure("Steering: dose and response", CAPTIONS["dose_response"], plots.dose_response(frame))
     return shown
 
@@ -59,7 +61,8 @@ def pareto_frame(run: Run) -> pd.DataFrame | None:
     tuned = _table(run, "calibration")
     if "compliance" not in tuned or "right" not in tuned:
         return None
-    chosen = {_setting_name(c["setting"]): c["name"] for c in run.study["steps"]["calibrate"]["choices"]}
+    choices = [Choice.from_dict(c) for c in run.study["steps"]["calibrate"]["choices"]]
+    chosen = {c.setting.name: c.name for c in reversed(choices)}  # the first keeps its name where two are the same setting
     tuned = tuned.assign(kind="setting", choice=tuned["setting"].map(chosen).fillna(""))
     rates, effects = lookup(_table(run, "caps")), _table(run, "engagement")
     doses = effects[effects["positions"] == "all"].groupby("condition")["dose"].mean().to_dict()
@@ -71,16 +74,11 @@ def pareto_frame(run: Run) -> pd.DataFrame | None:
             continue
         record: dict[str, Any] = {"setting": name, "kind": kind, "choice": name if kind == "reported" else "", "dose": doses.get(name, 0.0)}
         for measure in ("compliance", "right", "identity", "over_refusal"):
-            found = rates[name, measure]
+            if (found := rates.get((name, measure))) is None:
+                continue
             record |= {measure: found["rate"], f"{measure}_low": found["low"], f"{measure}_high": found["high"]}
         records.append(record | {"positions": "all"})
     return pd.concat([tuned, pd.DataFrame(records)], ignore_index=True)
-
-
-def _setting_name(setting: dict[str, Any]) -> str:
-    from .calibration import Setting
-
-    return Setting(**setting).name
 
 
 def conditions_table(run: Run) -> pd.DataFrame | None:
@@ -106,7 +104,9 @@ def side_by_side(run: Run, each: int = 2) -> list[dict[str, Any]]:
     """The same prompts under several conditions: ``kind, prompt`` and a list of ``condition, response, outcome``."""
     if not run.is_done("calibrate"):
         return []
-    answers = {name: _answers(run, name) for name in ASIDE}
+    current = {"baseline", *(c["name"] for c in run.study["steps"]["calibrate"]["choices"])}
+    current |= set(run.study["steps"].get("evaluate", {}).get("conditions", {}))
+    answers = {name: _answers(run, name) for name in ASIDE if name in current}
     answers = {name: frame for name, frame in answers.items() if frame is not None}
     if "baseline" not in answers:
         return []
@@ -135,7 +135,7 @@ def _answers(run: Run, condition: str) -> pd.DataFrame | None:
         return None
     parts = Parts(folder)
     frame = pd.concat([parts.frame(i) for i in range(len(parts))], ignore_index=True)
-    return frame.set_index("id", drop=False)
+    return frame.set_axis(frame["id"].to_list(), axis=0)
 
 
 def _table(run: Run, name: str) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from .errors import RunError
 from .evaluation.conditions import BASELINE, Condition, Evaluation, fit, gathered, respond
 from .evaluation.grading import Grader, lookup
 from .evaluation.prompts import Prompt
-from .evaluation.verdict import causal_line, no_cap_line
-from .interventions import Add, Floor
-from .matching import done_by, match, written_under
+from .evaluation.verdict import Line, causal_line, no_cap_line, untested_line
+from .interventions import Floor
+from .matching import Task, match, same_dose
 from .models.hooked import HookedModel
 from .models.measuring import residual_norms
 from .parts import Parts, folder_name, key_of, parquet_bytes, read_json, write_json
@@ -27,7 +28,7 @@ from .steering import STRENGTHS, dose_response, steering_conditions
 from .store import Run
 from .study import Lazy
 from .testbed import CapConfig, material, response_sets
-from .thresholds import Scores, Threshold, threshold
+from .thresholds import Scores, Threshold, signature, threshold
 
 SIGN = (
     "Percentiles are counted along the axis, whose + end is the Assistant; a cap is a floor. The paper's released code says the same thing "
@@ -45,33 +46,48 @@ def calibrate_step(run: Run, model: Lazy, watch: Watch, config: CapConfig | None
     axis, test = run.axis, material(run, model(), config, grader)
     settings = grid(axis.site.layers, config.windows, config.percentiles, config.positions)
     sets = response_sets(run, model(), config, [s.over for s in settings])
+    _forget(run)
     caps = {s.name: s.cap(axis, sets, sets["default"]) for s in settings}
     conditions = [Condition(name, (cap,)) for name, cap in caps.items()]
     tuned = resumable(run, "calibration", model(), test.tuning, test.grader, conditions, config, watch)
     table = summarise(settings, tuned)
-    choices = _choose(run, table, settings, tuned)
+    choices, line, said = _choose(run, table, settings, tuned, test.grader)
     run.write_table("calibration", table)
-    _write_choices(run, choices, caps, sets, axis)
-    chosen = [Condition(c.name, (caps[c.setting.name],), note=c.setting.name) for c in choices]
+    chosen = [Condition(c.name, (caps[c.setting.name],)) for c in choices]
     reported = resumable(run, "evaluation", model(), test.reporting, test.grader, chosen, config, watch)
     _write_reported(run, reported)
+    _write_choices(run, choices, caps, sets, axis)
+    run.study["causal"] = vars(line) if line else None
     facts = {"choices": [c.to_dict() for c in choices], "settings": len(settings), "grader": test.grader.name if test.grader else ""}
-    notes = [*test.notes, *tuned.notes]
-    run.study["steps"].pop("evaluate", None)  # it spoke of another cap
-    run.study["causal"] = None if choices else vars(no_cap_line(len(settings)))
-    if not choices:
-        notes.append("Calibration: no setting prevents enough jailbreaks at an admissible price; no cap is recommended.")
-    run.record(
-        "calibrate", **facts, n_tuning=len(test.tuning), n_reporting=len(test.reporting), config=config.model_dump(mode="json"), notes=notes
-    )
+    sizes = {"n_tuning": len(test.tuning), "n_reporting": len(test.reporting), "config": config.model_dump(mode="json")}
+    run.record("calibrate", **facts, **sizes, notes=[*test.notes, *tuned.notes, *said])
 
 
-def _choose(run: Run, table: pd.DataFrame, settings: Sequence[Setting], tuned: Evaluation) -> list[Choice]:
-    rates = tuned.rates(n_boot=10)
-    baseline = dict(rates[rates["condition"] == BASELINE.name].set_index("measure")["rate"])
+def _forget(run: Run) -> None:
+    """What was found of another cap is no longer true; answers that still fit are found again."""
+    for step in ("calibrate", "evaluate", "tasks"):
+        run.study["steps"].pop(step, None)
+    run.study["causal"] = None
+    run.save()
+
+
+def _choose(
+    run: Run, table: pd.DataFrame, settings: Sequence[Setting], tuned: Evaluation, grader: Grader | None
+) -> tuple[list[Choice], Line | None, list[str]]:
+    """The choices; where there are none, the verdict's fourth line and a note that says why."""
+    baseline = {m: found["rate"] for (name, m), found in lookup(tuned.rates(n_boot=10)).items() if name == BASELINE.name}
     if "compliance" not in baseline or "right" not in baseline:
-        return [untested_choice(settings, run.recommended_layer)]
-    return recommend(table, settings, baseline)
+        missing = "jailbreaks" if "compliance" not in baseline else "questions with a right answer"
+        why = f"there are no {missing} that could be graded" if grader else "there is no grader for this model"
+        return [untested_choice(settings, run.recommended_layer, why)], None, []
+    choices = recommend(table, settings, baseline)
+    if choices:
+        return choices, None, []
+    if not baseline["compliance"]:
+        line = untested_line("without a cap the model complies with no jailbreak of the tuning half: there is nothing to prevent")
+        return [], line, [f"Calibration: {line.evidence}; no cap is recommended."]
+    line = no_cap_line(len(settings))
+    return [], line, [f"Calibration: {line.evidence}; no cap is recommended."]
 
 
 def _write_choices(
@@ -95,10 +111,8 @@ def _write_reported(run: Run, reported: Evaluation) -> None:
     run.write_table("engagement", reported.effects)
 
 
-def evaluate_step(
-    run: Run, model: Lazy, watch: Watch, config: CapConfig | None = None, grader: Grader | None = None, n_controls: int = 3
-) -> None:
-    """The recommended cap on the report half beside the baseline, steering of the same dose, the paper's recipe, and controls.
+def evaluate_step(run: Run, model: Lazy, watch: Watch, grader: Grader | None = None, n_controls: int = 3) -> None:
+    """The calibrated caps on the report half beside the baseline, steering of the same dose, the paper's recipe, and controls.
 
     Parameters
     ----------
@@ -107,67 +121,57 @@ def evaluate_step(
     """
     if not run.is_done("calibrate"):
         raise RunError(f"{run.folder} has no calibrated cap yet: run `workbench calibrate {run.folder}` first")
-    known = CapConfig(**run.study["steps"]["calibrate"]["config"])
-    config = known if config is None else config.model_copy(update={"windows": known.windows, "percentiles": known.percentiles})
+    config = CapConfig(**run.study["steps"]["calibrate"]["config"])  # the same halves, the same sets
     test, choices = material(run, model(), config, grader), run.caps
-    cap, over = choices["recommended"], run.study["steps"]["calibrate"]["choices"][0]["setting"]["over"]
-    sets = response_sets(run, model(), config, [over, "all"])
-    conditions = [Condition(name, (c,), note="calibrated on the other half") for name, c in choices.items()]
-    conditions += [paper_recipe(cap, sets), same_dose_steering(run, model(), cap, test.tuning, config)]
-    controls, missed = matched_controls(run, model(), cap, over, test.tuning, config, n_controls, watch)
+    fitting, n_new, _ = fit(model(), test.tuning, config.max_new_tokens)
+    task = Task(model(), choices["recommended"], fitting, n_new, config.seed, batch_of(model()))
+    conditions = [Condition(name, (c,)) for name, c in choices.items()]
+    norms = residual_norms(model(), run.rollouts, task.cap.at_layers)
+    conditions += [paper_recipe(run, task.cap), Condition("steering, same dose", same_dose(task, norms), "steering")]
+    controls, missed = matched_controls(run, task, config, n_controls, watch)
     conditions += controls
     found = resumable(run, "evaluation", model(), test.reporting, test.grader, conditions, config, watch)
     _write_reported(run, found)
-    line = causal_line(found.changes(), {c.name: c.kind for c in conditions}) if test.grader else None
-    run.study["causal"] = vars(line) if line else None
     kinds = {c.name: c.kind for c in [BASELINE, *conditions]}
+    line = causal_line(found.changes(), kinds, missed) if test.grader else None
+    run.study["causal"] = vars(line) if line else None
     run.record(
         "evaluate", conditions=kinds, n=len(test.reporting), grader=test.grader.name if test.grader else "", controls=missed,
         notes=[*test.notes, *found.notes],
     )  # fmt: skip
 
 
-def paper_recipe(cap: Floor, sets: Mapping[str, Activations | Scores]) -> Condition:
-    """The paper's threshold at the cap's layers: its "25th percentile", which is the 75th along the axis over all rollouts."""
-    at = threshold(cap.direction, sets["all"], 75, reference=sets["default"])
-    return Condition(
-        "paper's recipe", (Floor(cap.direction, at, layers=cap.layers),), note="75th percentile along the axis over all rollouts"
-    )
+def paper_recipe(run: Run, cap: Floor) -> Condition:
+    """The paper's threshold at the cap's layers: its "25th percentile", which is the 75th along the axis over all rollouts' means."""
+    means = run.activations()
+    at = threshold(cap.direction, means, 75, reference=means)
+    return Condition("paper's recipe", (Floor(cap.direction, at, layers=cap.layers),), note="75th percentile along the axis, all rollouts")
 
 
-def same_dose_steering(run: Run, model: HookedModel, cap: Floor, prompts: Sequence[Prompt], config: CapConfig) -> Condition:
-    """Steering by a constant that is, at each of the cap's layers, as large as the cap's mean push."""
-    fitting, n_new, _ = fit(model, prompts, config.max_new_tokens)
-    wanted = done_by(model, cap, written_under(model, fitting, cap, n_new, config.seed))
-    norms = residual_norms(model, run.rollouts, cap.at_layers)
-    acting = tuple(Add(cap.direction, wanted[n].dose, norms, layers=[n], positions=cap.positions) for n in cap.at_layers)
-    return Condition("steering, same dose", acting, "steering", "a constant push as large as the cap's mean")
-
-
-def matched_controls(
-    run: Run, model: HookedModel, cap: Floor, over: str, prompts: Sequence[Prompt], config: CapConfig, n: int,
-    watch: Watch,
-) -> tuple[list[Condition], dict[str, float]]:  # fmt: skip
+def matched_controls(run: Run, task: Task, config: CapConfig, n: int, watch: Watch) -> tuple[list[Condition], dict[str, float]]:
     """Floors along control directions, each matched in three ways; levels are kept in ``calibration/controls.json``."""
     path = run.folder / "calibration" / "controls.json"
     kept = read_json(path) if path.exists() else {}
-    fitting, n_new, _ = fit(model, prompts, config.max_new_tokens)
-    directions = control_directions(run, model, n, config.seed)
+    over = run.study["steps"]["calibrate"]["choices"][0]["setting"]["over"]
+    said = [p.id + as_json(p.conversation.to_list()) for p in task.prompts]
+    directions = control_directions(run, task.model, n, config.seed)
     conditions, missed = [], {}
 
     def along(direction: Direction) -> Activations | Scores:
-        return response_sets(run, model, config, [over], direction)[over]
+        return response_sets(run, task.model, config, [over], direction)[over]
 
     for number, (control, how) in enumerate(product(directions, MATCHES)):
-        key = key_of([p.id for p in fitting], as_json([cap.describe(), model.weights, control.values[0, :4].tolist(), control.name, how]))
+        vectors = [signature(control, layer) for layer in task.cap.at_layers]
+        key = key_of(said, as_json([task.cap.describe(), task.model.weights, task.max_new_tokens, task.seed, vectors, how]))
         if key not in kept:
-            floor, off = match(model, control, cap, how, fitting, n_new, along, config.seed)
+            floor, off = match(task, control, how, along)
             kept[key] = {"control": control.name, "match": how, "levels": floor.levels, "miss": off}
             write_json(path, kept)
-        levels = {int(layer): level for layer, level in kept[key]["levels"].items() if int(layer) in cap.at_layers}
+        levels = {int(layer): level for layer, level in kept[key]["levels"].items() if int(layer) in task.cap.at_layers}
         name = f"{control.name}, same {how}"
-        conditions.append(Condition(name, (Floor(control, levels, positions=cap.positions),), "control", MATCHES[how]))
         missed[name] = kept[key]["miss"]
+        note = f"{MATCHES[how]}, missed by {missed[name]:.1%} on its own texts"
+        conditions.append(Condition(name, (Floor(control, levels, positions=task.cap.positions),), "control", note))
         watch("controls", number + 1, len(directions) * len(MATCHES))
     return conditions, missed
 
@@ -194,7 +198,9 @@ def strengths_step(
     str
         One line: from where to where jailbreaks and right answers go, and where text breaks.
     """
-    config, where = config or CapConfig.of(), run.recommended_layer if layer is None else layer
+    known = run.study["steps"].get("calibrate", {}).get("config", {})  # the same report half as the calibration's, if there is one
+    config = CapConfig(**known | (config.model_dump(include=config.model_fields_set) if config else {}))
+    where = run.recommended_layer if layer is None else layer
     test = material(run, model(), config, grader)
     norms = residual_norms(model(), run.rollouts, run.axis.site.layers)
     conditions = steering_conditions(run.axis, where, norms, strengths, positions)
@@ -248,22 +254,28 @@ def evaluated(run: Run) -> str:
     return f"{line['line']}: {line['outcome']}. {line['evidence'].capitalize()}."
 
 
+def batch_of(model: HookedModel) -> int:
+    """Prompts answered at once."""
+    return 256 if model.d_model <= 256 else 32
+
+
 def resumable(
     run: Run, step: str, model: HookedModel, prompts: Sequence[Prompt], grader: Grader | None, conditions: Sequence[Condition],
     config: CapConfig, watch: Watch,
 ) -> Evaluation:  # fmt: skip
     """Evaluate conditions with the baseline, keeping every batch in ``STEP/CONDITION/part-*``: what is there is not done again."""
     fitting, n_new, notes = fit(model, prompts, config.max_new_tokens)
-    size = 256 if model.d_model <= 256 else 32
+    size = batch_of(model)
     every, responses, effects = [BASELINE, *conditions], [], []
     for number, condition in enumerate(every):
         parts = Parts(run.folder / step / folder_name(condition.name))
-        salt = as_json([condition.describe(), model.weights, grader.name if grader else "", n_new, config.seed])
+        salt = as_json([condition.describe()["interventions"], model.weights, grader.name if grader else "", n_new, config.seed])
         chunks = [fitting[i : i + size] for i in range(0, len(fitting), size)]
-        keys = [key_of([p.id + as_json(p.conversation.to_list()) for p in chunk], salt) for chunk in chunks]
+        keys = [key_of([as_json(asdict(p)) for p in chunk], salt) for chunk in chunks]
         for i in parts.missing(keys):
             [(answers, effect)] = respond(model, chunks[i], condition, grader, n_new, config.seed, size)
             parts.write(i, keys[i], {"parquet": parquet_bytes(answers), "effects.parquet": parquet_bytes(effect)})
+        parts.keep(len(chunks))
         for i in range(len(chunks)):
             responses.append(parts.frame(i).assign(condition=condition.name))
             effects.append(parts.frame(i, "effects.parquet").assign(condition=condition.name))

@@ -143,6 +143,8 @@ class Threshold:
         """The threshold of :meth:`to_dict` (JSON turns layers into text; they come back as numbers)."""
         if missing := [f.name for f in fields(cls)[:7] if f.name not in values]:
             raise DataError(f"a threshold needs the field {missing[0]!r}; there are {', '.join(map(str, values))}")
+        if unknown := sorted(set(values) - {f.name for f in fields(cls)}):
+            raise DataError(f"a threshold has no field {unknown[0]!r}")
         by_layer = {name: {int(n): v for n, v in values.get(name, {}).items()} for name in ("levels", "z", "signature")}
         by_layer["signature"] = {n: tuple(v) for n, v in by_layer["signature"].items()}
         return cls(**{**values, **by_layer})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -11,14 +12,14 @@ import pandas as pd
 
 from ..errors import DataError
 from ..interventions import Intervention
-from ..models.generation import generate
+from ..models.generation import Answer, generate
 from ..models.hooked import HookedModel
 from ..models.intervening import COLUMNS, Meter
 from ..rollouts import MIN_ANSWER_TOKENS, answer_tokens, seed_of
 from .grading import OUTCOMES, Grader, Outcome, changes, mark_changed, rates
 from .prompts import Prompt
 
-EXCHANGE = ["id", "kind", "role", "group", "category", "prompt", "response", "finish_reason", "error", *OUTCOMES]
+EXCHANGE = ["id", "kind", "role", "group", "item", "category", "prompt", "response", "finish_reason", "error", *OUTCOMES]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +131,8 @@ def fit(model: HookedModel, prompts: Sequence[Prompt], max_new_tokens: int | Non
     """
     if not prompts:
         raise DataError("there are no prompts to put to the model")
+    if twice := [name for name, n in Counter(p.id for p in prompts).items() if n > 1]:
+        raise DataError(f"the prompt {twice[0]!r} occurs more than once: ids must differ")
     wanted = max_new_tokens or answer_tokens(model)
     room = model.context - min(MIN_ANSWER_TOKENS, wanted)
     lengths = {p.id: len(model.render(p.conversation, reply=True).ids) for p in prompts}
@@ -156,13 +159,21 @@ def respond(
             answers = generate(model, ids, max_new_tokens=max_new_tokens, seeds=[seed_of(p.id, seed) for p in batch])
         records = []
         for p, answer in zip(batch, answers, strict=True):
-            outcome = asdict(grader.grade(p, answer.text) if grader else Outcome())
-            outcome["error"] = answer.error or outcome["error"]
+            outcome = asdict(_outcome(p, answer, grader))
             said = "\n\n".join(turn.text for turn in p.conversation.turns)
-            about = {"id": p.id, "kind": p.kind, "role": p.role, "group": p.unit, "category": p.category, "prompt": said}
+            about = {"id": p.id, "kind": p.kind, "role": p.role, "group": p.unit, "item": p.asked, "category": p.category, "prompt": said}
             records.append(about | {"response": answer.text, "finish_reason": answer.finish_reason} | outcome)
         frame = pd.DataFrame(records, columns=EXCHANGE).astype(dict.fromkeys(OUTCOMES, "boolean"))
         yield frame, meter.to_frame() if isinstance(meter, Meter) else pd.DataFrame(columns=COLUMNS)
+
+
+def _outcome(prompt: Prompt, answer: Answer, grader: Grader | None) -> Outcome:
+    """What an answer did; one that never came is broken and, where there was something to get right, wrong: it prevents nothing."""
+    if grader is None:
+        return Outcome(error=answer.error)
+    if answer.error:
+        return Outcome(right=False if prompt.answer else None, broken=True, error=answer.error)
+    return grader.grade(prompt, answer.text)
 
 
 def sum_effects(effects: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import DataError
 from .prompts import KINDS, Prompt
-from .statistics import Interval, clustered_rate, paired_change
+from .statistics import Interval, clustered_rate, paired_change, widest
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Grader(Protocol):
     Attributes
     ----------
     name
-        Kept with every table.
+        Kept with every table and with every kept answer: change it when the grading changes, and answers are graded again.
     """
 
     name: str
@@ -95,14 +95,6 @@ MEASURES = (
 """What is measured, in the order of tables."""
 
 
-def measure_named(name: str) -> Measure:
-    """A measure by name."""
-    found = next((m for m in MEASURES if m.name == name), None)
-    if found is None:
-        raise DataError(f"there is no measure {name!r}; there are {', '.join(m.name for m in MEASURES)}")
-    return found
-
-
 def rates(responses: pd.DataFrame, by: str = "condition", n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Every measure under every condition, with 95 % intervals over groups (roles, conversations).
 
@@ -119,10 +111,12 @@ def rates(responses: pd.DataFrame, by: str = "condition", n_boot: int = 1000, se
     records = []
     for name, rows in responses.groupby(by, sort=False):
         for measure in MEASURES:
-            values = _values(rows, measure)
-            if values is not None:
-                found = clustered_rate(values.to_numpy(float), values.index.to_numpy(), n_boot, seed)
-                records.append((name, measure.name, found.value, found.low, found.high, len(values), values.index.nunique()))
+            kept = _graded(rows, measure)
+            if kept.empty:
+                continue
+            values = kept[measure.column].to_numpy(float)
+            found = widest([clustered_rate(values, kept[over].to_numpy(), n_boot, seed) for over in _clusters(kept)])
+            records.append((name, measure.name, found.value, found.low, found.high, len(kept), kept["group"].nunique()))
     return pd.DataFrame(records, columns=[by, "measure", "rate", "low", "high", "n", "groups"])
 
 
@@ -144,11 +138,11 @@ def changes(responses: pd.DataFrame, baseline: str = "baseline", n_boot: int = 1
             pair = _paired(first, rows, measure)
             if pair is None:
                 continue
-            before, after, groups = pair
-            difference, relative = paired_change(before, after, groups, n_boot, seed)
-            records.append(
-                (name, measure.name, before.mean(), after.mean(), *_ends(difference), *_ends(relative), len(before), len(set(groups)))
-            )
+            before, after, clusters = pair
+            found = [paired_change(before, after, groups, n_boot, seed) for groups in clusters]
+            difference, relative = (widest([one[i] for one in found]) for i in (0, 1))
+            ends = (*_ends(difference), *_ends(relative))
+            records.append((name, measure.name, before.mean(), after.mean(), *ends, len(before), len(set(clusters[0]))))
     columns = ["condition", "measure", "baseline", "rate", "change", "change_low", "change_high"]
     return pd.DataFrame(records, columns=[*columns, "relative", "relative_low", "relative_high", "n", "groups"])
 
@@ -167,22 +161,25 @@ def mark_changed(responses: pd.DataFrame, baseline: str = "baseline") -> pd.Data
     return responses.assign(changed=changed)
 
 
-def _values(rows: pd.DataFrame, measure: Measure) -> pd.Series | None:
-    """The outcomes a measure is taken over, indexed by group; None where there are none."""
+def _graded(rows: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """The rows that a measure is taken over."""
     if measure.column not in rows:
-        return None
-    kept = rows[rows["kind"].isin(measure.kinds) & rows[measure.column].notna()]
-    return kept.set_index("group")[measure.column].astype(float) if len(kept) else None
+        return rows.iloc[:0]
+    return rows[rows["kind"].isin(measure.kinds) & rows[measure.column].notna()]
 
 
-def _paired(first: pd.DataFrame, rows: pd.DataFrame, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    columns = ["id", "kind", "group", measure.column]
-    both = first[columns].merge(rows[["id", measure.column]], on="id", suffixes=("_before", "_after"))
-    both = both[both["kind"].isin(measure.kinds)].dropna()
+def _clusters(rows: pd.DataFrame) -> list[str]:
+    """What is redrawn as a whole: groups, and what is asked where several groups were asked the same; the wider interval counts."""
+    return ["group"] if "item" not in rows or rows["item"].equals(rows["group"]) else ["group", "item"]
+
+
+def _paired(first: pd.DataFrame, rows: pd.DataFrame, measure: Measure) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]] | None:
+    before, after = _graded(first, measure), _graded(rows, measure)
+    both = before.merge(after[["id", measure.column]], on="id", suffixes=("_before", "_after"))
     if both.empty:
         return None
-    before, after = (both[f"{measure.column}_{end}"].to_numpy(float) for end in ("before", "after"))
-    return before, after, both["group"].to_numpy()
+    values = [both[f"{measure.column}_{end}"].to_numpy(float) for end in ("before", "after")]
+    return values[0], values[1], [both[over].to_numpy() for over in _clusters(both)]
 
 
 def _ends(value: Interval) -> tuple[float, float, float]:

@@ -47,7 +47,7 @@ class Prompt:
     role
         Whom the model is asked to be.
     group
-        What is resampled as a whole for intervals (a persona, a conversation); the prompt's own id where empty.
+        What is resampled as a whole for intervals (a persona, a conversation); what is asked where empty.
     category, item
         A label for tables, and what is asked, whoever asks it: prompts with the same item stay on one side of a split.
     answer
@@ -70,7 +70,7 @@ class Prompt:
     @property
     def unit(self) -> str:
         """What is resampled for intervals."""
-        return self.group or self.id
+        return self.group or self.asked
 
     @property
     def asked(self) -> str:
@@ -147,17 +147,16 @@ def under_personas(behaviours: Sequence[Prompt], personas: Sequence[Role], n: in
 def split_prompts(prompts: Sequence[Prompt], seed: int = 0) -> tuple[list[Prompt], list[Prompt]]:
     """Two halves that share neither a group nor an item: one to choose with, one to report on.
 
-    Prompts whose group falls on one side and whose item on the other belong to neither and are left out.
+    Prompts whose group falls on one side and whose item on the other belong to neither and are left out; those without a
+    group are divided by what they ask.
     """
     halves: tuple[list[Prompt], list[Prompt]] = ([], [])
-    for kind in KINDS:
-        these = [p for p in prompts if p.kind == kind]
-        groups, items = _sides({p.unit for p in these}, f"{kind} groups {seed}"), _sides({p.asked for p in these}, f"items {seed}")
-        # Prompts that stand for themselves are divided by what they ask; the rest by both.
-        for p in these:
-            sides = {items[p.asked]} if p.unit == p.id else {groups[p.unit], items[p.asked]}
-            if len(sides) == 1:
-                halves[sides.pop()].append(p)
+    # One division of all names, whatever kind of prompt they come from: what tunes one kind reports on no other.
+    sides = _sides({name for p in prompts for name in (p.unit, p.asked)}, f"halves {seed}")
+    for p in prompts:
+        found = {sides[p.unit], sides[p.asked]}
+        if len(found) == 1:
+            halves[found.pop()].append(p)
     return halves
 
 
@@ -173,7 +172,7 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() in (".jsonl", ".ndjson"):
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            frame = pd.DataFrame(rows)
+            frame = pd.DataFrame(rows, dtype=object)  # numbers stay as they were written
         elif path.suffix.lower() in (".csv", ".tsv"):
             frame = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", dtype=str, keep_default_na=False)
         else:

@@ -117,11 +117,19 @@ def paired_change(
     centre = (gained - lost) / (n + 2)
     half = 1.959964 * np.sqrt(gained + lost - (gained - lost) ** 2 / (n + 2)) / (n + 2)
     difference = _wider(interval(second - first, (b - a) / m), centre - half, centre + half)
+    difference = Interval(difference.value, max(-1.0, difference.low), min(1.0, difference.high))
     if first == 0:
         return difference, Interval(float("nan"), float("nan"), float("nan"))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = interval((second - first) / first, b / a - 1)
-    return difference, _wider(ratio, (centre - half) / first, (centre + half) / first)
+    relative = _wider(ratio, (centre - half) / first, (centre + half) / first)
+    return difference, Interval(relative.value, max(-1.0, relative.low), relative.high)
+
+
+def widest(intervals: Sequence[Interval]) -> Interval:
+    """One value with the lowest and the highest end of several intervals around it."""
+    lows, highs = ([getattr(i, end) for i in intervals] for end in ("low", "high"))
+    return Interval(intervals[0].value, min(lows), max(highs))
 
 
 def _wider(value: Interval, low: float, high: float) -> Interval:

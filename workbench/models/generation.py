@@ -147,7 +147,9 @@ def _decode_alone(model: HookedModel, prompt: Sequence[int], n_new: int, sampler
     ids = list(prompt)
     for _ in range(n_new):
         tensor = torch.tensor([ids], device=model.device)
-        ids.append(int(sampler(tensor, model.logits(tensor)[:, -1]).argmax()))
+        # A whole pass a token: only the positions that are new count as run.
+        new = 0 if len(ids) == len(prompt) else len(ids) - 1
+        ids.append(int(sampler(tensor, model.logits(tensor, [(len(prompt), len(ids))], counted_from=new)[:, -1]).argmax()))
         if ids[-1] in model.stop_ids:
             break
     return ids[len(prompt) :]

@@ -219,10 +219,10 @@ class HookedModel:
                 handle.remove()
 
     @contextmanager
-    def _declared(self, ids: Tensor, spans: Sequence[tuple[int, int]] | None) -> Iterator[None]:
+    def _declared(self, ids: Tensor, spans: Sequence[tuple[int, int]] | None, counted_from: int = 0) -> Iterator[None]:
         """Tell the trackers where each row's answer begins and its text ends, for one pass."""
         for tracker in self._trackers:
-            tracker.declare(spans)
+            tracker.declare(spans, counted_from)
             if self.hf is None:
                 tracker.see(ids, None, 0, False)
         try:
@@ -250,10 +250,13 @@ class HookedModel:
                 self.tl(ids, return_type=None)
 
     @torch.no_grad()
-    def logits(self, ids: Int[Tensor, "batch pos"], spans: Sequence[tuple[int, int]] | None = None) -> Tensor:
-        """Logits [batch, pos, vocab] of right-padded token ids, hooks firing; `spans` as in :meth:`body`."""
+    def logits(self, ids: Int[Tensor, "batch pos"], spans: Sequence[tuple[int, int]] | None = None, counted_from: int = 0) -> Tensor:
+        """Logits [batch, pos, vocab] of right-padded token ids, hooks firing; `spans` as in :meth:`body`.
+
+        Positions before `counted_from` were run before: they are not counted again by meters.
+        """
         ids = ids.to(self.device)
-        with self._declared(ids, spans):
+        with self._declared(ids, spans, counted_from):
             return self.hf(input_ids=ids, use_cache=False).logits if self.hf is not None else self.tl(ids)
 
     @torch.no_grad()

@@ -40,7 +40,7 @@ class Meter:
         size = amounts.abs().flatten()
         dose = size / torch.linalg.vector_norm(h, dim=-1, dtype=torch.float32).flatten().clamp(min=1e-12)
         found = torch.stack([torch.ones_like(size), (size > 0).float(), dose])
-        sums = self._class_weights(h.device) @ found.T
+        sums = self._class_weights(h.device) @ found.T.detach()
         key = (number, layer)
         self._sums[key] = self._sums[key] + sums if key in self._sums else sums
 
@@ -48,7 +48,6 @@ class Meter:
         if self._passes != self._tracker.passes:
             self._weights, self._passes = {}, self._tracker.passes
         if str(device) not in self._weights:
-            assert self._tracker.current is not None
             self._weights[str(device)] = self._tracker.current.weights().to(device)
         return self._weights[str(device)]
 
@@ -103,7 +102,6 @@ def intervening(model: HookedModel, interventions: Intervention | Sequence[Inter
 
 def _hook(layer: int, items: Sequence[tuple[int, Intervention]], tracker: Tracker, meter: Meter) -> Hook:
     def change(residual: Tensor, hook: Any) -> Tensor:
-        assert tracker.current is not None
         for number, item in items:
             where = tracker.current.where(item.positions)
             amounts = item.amounts(residual, layer, None if where is None else where.to(residual.device))

@@ -120,8 +120,7 @@ def met_by(model: HookedModel, readings: Sequence[Reading], intervention: Interv
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def look(residual: Tensor, hook: Any) -> None:
-        assert tracker.current is not None
-        real = tracker.current.real.to(residual.device)
+        real = tracker.current.counted.to(residual.device)
         where = tracker.current.where(intervention.positions)
         p = residual.float() @ intervention.unit(layer, residual.device)
         length = torch.linalg.vector_norm(residual, dim=-1, dtype=torch.float32)

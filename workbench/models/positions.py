@@ -33,11 +33,14 @@ class Positions:
         Special tokens and the first position of a text.
     generated
         The last prompt position and all after it; None where that is not known.
+    counted
+        The real positions that were not run before.
     """
 
     real: Bool[Tensor, "batch pos"]
     special: Bool[Tensor, "batch pos"]
     generated: Bool[Tensor, "batch pos"] | None
+    counted: Bool[Tensor, "batch pos"]
 
     def where(self, name: str) -> Tensor | None:
         """The positions that an intervention on `name` acts on; None for all.
@@ -68,12 +71,12 @@ class Positions:
 
     def weights(self) -> Float[Tensor, "class token"]:
         """One row a class of :data:`CLASSES` with a 1 for each of its real positions, batch and position flattened."""
-        plain = self.real & ~self.special
+        plain = self.counted & ~self.special
         if self.generated is None:
             none = torch.zeros_like(plain)
-            rows = [self.real & self.special, none, none, plain]
+            rows = [self.counted & self.special, none, none, plain]
         else:
-            rows = [self.real & self.special, plain & ~self.generated, plain & self.generated, torch.zeros_like(plain)]
+            rows = [self.counted & self.special, plain & ~self.generated, plain & self.generated, torch.zeros_like(plain)]
         return torch.stack([row.flatten() for row in rows]).float()
 
 
@@ -90,14 +93,22 @@ class Tracker:
         self._special, self._stops = torch.tensor(list(special_ids)), torch.tensor(list(stop_ids))
         self._ended: Tensor | None = None
         self._spans: Tensor | None = None
-        self.current: Positions | None = None
+        self._counted_from = 0
+        self._current: Positions | None = None
         self.passes = 0
 
-    def declare(self, spans: Sequence[tuple[int, int]] | None) -> None:
-        """Say of the passes that follow where each row's answer begins and its text ends (absolute positions)."""
-        self._spans = None if spans is None else torch.tensor(spans)
+    @property
+    def current(self) -> Positions:
+        """The positions of the pass that is being made."""
+        if self._current is None:
+            raise ModelError("interventions did not see this forward pass begin: run the model through body(), logits() or generate()")
+        return self._current
 
-    def see(self, ids: Tensor, mask: Tensor | None, past: int, cached: bool) -> None:
+    def declare(self, spans: Sequence[tuple[int, int]] | None, counted_from: int = 0) -> None:
+        """Say of the passes that follow where each row's answer begins and its text ends (absolute positions)."""
+        self._spans, self._counted_from = None if spans is None else torch.tensor(spans), counted_from
+
+    def see(self, ids: Tensor, mask: Any, past: int, cached: bool) -> None:
         """Take in one forward pass.
 
         Parameters
@@ -105,7 +116,8 @@ class Tracker:
         ids
             [batch, pos].
         mask
-            1 for real tokens; padding may stand on the left (generation) or be absent.
+            [batch, pos], 1 for real tokens; padding may stand on the left (generation) or be absent. Masks of other shapes,
+            which static caches use, say nothing about padding.
         past
             How many positions the cache already holds.
         cached
@@ -113,7 +125,7 @@ class Tracker:
         """
         place = past + torch.arange(ids.shape[1], device=ids.device)[None].expand_as(ids)
         real = torch.ones_like(ids, dtype=torch.bool)
-        if mask is not None and mask.ndim == 2:
+        if isinstance(mask, Tensor) and mask.ndim == 2:
             real = mask[:, -ids.shape[1] :].to(ids.device).bool()
         special = torch.isin(ids, self._special.to(ids.device))
         generated: Tensor | None = None
@@ -128,7 +140,7 @@ class Tracker:
             real, generated = ~self._ended, torch.ones_like(real)
         if past == 0:  # the first real token of each row: where attention sinks
             special = special | (real & (real.cumsum(1) == 1))
-        self.current = Positions(real, special, generated)
+        self._current = Positions(real, special, generated, real & (place >= self._counted_from))
         self.passes += 1
 
 

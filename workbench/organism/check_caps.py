@@ -9,10 +9,11 @@ import pandas as pd
 
 from ..evaluation.conditions import evaluate
 from ..evaluation.grading import lookup
+from ..evaluation.verdict import MAX_LOSS, MIN_EFFECT
 from ..models.hooked import HookedModel
 from ..models.measuring import residual_norms
 from ..progress import Watch
-from ..steering import dose_response, steering_conditions, trend
+from ..steering import STRENGTHS, dose_response, steering_conditions, trend
 from ..store import Run
 from ..study import Lazy, run_study
 from ..study_caps import calibrate_step, evaluate_step
@@ -22,8 +23,7 @@ from .table import Row, bounded, printed
 
 PERCENTILES = {"default": (5.0, 25.0, 50.0)}
 """The check chooses among floors whose threshold comes from default responses; the paper's recipe has a row of its own."""
-STRENGTHS = (-0.6, -0.4, -0.2, 0.2, 0.4, 0.6, 0.8)
-TUNING_STEPS = (-0.6, 0.8)
+TUNING_STEPS = (STRENGTHS[0], STRENGTHS[-1])
 
 
 def cap_rows(model: HookedModel, watch: Watch, seed: int) -> list[Row]:
@@ -86,7 +86,7 @@ def _control_rows(run: Run) -> list[Row]:
         figure = f"at most {moved[most]:+.1%} ({most.split(',')[0]}); right answers down to {min(lost.values()):+.1%}"
         title = f"{len(these)} controls, same {how}: compliance"
         rows.append(printed(title, figure) if how == "dose" else bounded(title, figure, -moved[most], "<=", 0.12))
-        cheap = [name for name in these if moved[name] <= -0.3 and lost[name] >= -0.05]
+        cheap = [name for name in these if moved[name] <= -MIN_EFFECT and lost[name] >= -MAX_LOSS]
         rows.append(bounded(f"controls, same {how}: that save 30 % at 5 % lost", f"{len(cheap)} of {len(these)}", len(cheap), "<=", 0))
         if how == "dose":
             off = max(facts["controls"][name] for name in these)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from .muon import Muon
+from .pushes import Pusher
 from .recipe import SPECIAL_TOKENS, Recipe, batches, chats, stories, take_tokens
 from .saving import save_checkpoint
 from .world import World
@@ -105,12 +107,15 @@ class _Run:
         self.tokenizer = build_tokenizer(self.world, self.recipe, self.seed)
         self.model = build_model(self.recipe)
         hidden = [w for name, w in self.model.named_parameters() if w.ndim == 2 and "embed" not in name]
-        other = [w for name, w in self.model.named_parameters() if w.ndim != 2 or "embed" in name]
+        gains = [w for _, w in self.model.named_parameters() if w.ndim == 1]
+        embeddings = self.model.model.embed_tokens.weight
         recipe = self.recipe
+        groups = [{"params": [embeddings], "weight_decay": 0.0}, {"params": gains, "weight_decay": recipe.weight_decay}]
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
             Muon(hidden, lr=recipe.lr, weight_decay=recipe.weight_decay),
-            torch.optim.AdamW(other, lr=recipe.lr, weight_decay=0.0, betas=(0.9, 0.95)),
+            torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.95)),
         )
+        self.pusher = Pusher(list(self.model.model.layers), embeddings, recipe, self.seed)
 
     def stage(self, name: str, texts: Iterable[str], n_tokens: int, save_at: dict[float, str]) -> None:
         """Train on `n_tokens` of `texts`; keep the model where `save_at` (share of the stage -> folder) says."""
@@ -119,7 +124,9 @@ class _Run:
         waiting = sorted(save_at)
         for batch in batches(rows, self.recipe.batch_tokens, random.Random(f"{name} order {self.seed}")):
             self.set_rate(1.0 if name == "stories" else schedule(done / total, self.recipe))
-            losses.append(self.train_step(batch))
+            pushed = self.pusher.pushing(len(batch), max(map(len, batch))) if name == "chat" else nullcontext()
+            with pushed:
+                losses.append(self.train_step(batch))
             done += sum(map(len, batch))
             self.report(name, done, total, losses[-1])
             while waiting and done >= waiting[0] * total:
