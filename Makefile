@@ -33,6 +33,7 @@ notebooks: .venv/dev
 
 benchmark: .venv/dev  ## ratios side by side, printed as tables
 	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/interventions.py
 
 organism: .venv/dev  ## train the embedded model from nothing and check it
 	$(BIN)/workbench organism train --out runs/organism-model

@@ -18,7 +18,7 @@ from workbench.study_caps import calibrate_step, calibrated, evaluate_step, eval
 from workbench.testbed import CapConfig, material
 
 SMALL = {"roles": 14, "questions": 6, "prompts": 1, "default_rollouts": 24, "seed": 3}
-CAPS = {"windows": (3,), "percentiles": {"default": (25,)}, "limit": 36}
+CAPS = {"windows": (3,), "percentiles": {"default": (25,)}, "limit": 24}
 
 
 def quiet(step: str, done: int, total: int) -> None:
@@ -227,7 +227,8 @@ BAD = {
     "percentile": ({"percentiles": {"default": (101,)}}, DataError, "a percentile lies between 0 and 100, not at 101"),
     "set": ({"percentiles": {"everyone": (5,)}}, DataError, "no set 'everyone' of responses"),
     "window": ({"windows": (9,)}, DataError, "a window is 1 to 5 layers wide, not 9"),
-    "positions": ({"positions": ("middle",)}, DataError, "positions are one of all, prompt"),
+    "positions": ({"positions": ("middle",)}, DataError, "at all, prompt, generated, content positions, not at 'middle'"),
+    "last": ({"positions": ("last",)}, DataError, "not at 'last'"),
     "statistic": ({"statistic": "medians"}, RunError, "setting statistic"),
     "limit": ({"limit": 1}, RunError, "setting limit"),
     "prompts": ({"prompts": "nowhere.csv"}, Exception, "there is no file nowhere.csv to read prompts from"),

@@ -89,6 +89,8 @@ def test_only_the_direction_it_was_taken_along_passes(axis, acts):
     other[1, 2] += 8.0  # a fifth of its length, at the second layer only
     with pytest.raises(DataError, match=r"^this threshold was taken along 'assistant axis', which is another direction than 'other'$"):
         at.check_along(named(other, "other"))
+    with pytest.raises(DataError, match="which is another direction than 'other'"):
+        at.check_along(named(other, "other").at(1))
     at.check_along(named(other, "other").at(0))
 
 

@@ -193,7 +193,7 @@ def recommend(table: pd.DataFrame, settings: Sequence[Setting], baseline: Mappin
     found = f"of {len(rows)} settings {len(cheap)} cost at most {MAX_LOSS:.0%} of the right answers on the tuning half"
     choices = [_gentlest(useful, "recommended", found, settings)]
     if "identity_relative" in rows:
-        sparing = useful[(useful["identity_relative"] >= KEEPS_ROLES) & (useful["positions"] == "generated")]
+        sparing = useful[(1 + useful["identity_relative"] >= KEEPS_ROLES) & (useful["positions"] == "generated")]
         if len(sparing):
             also = f"{found}; {len(sparing)} act on generated positions only and keep {KEEPS_ROLES:.0%} of the roles' naming themselves"
             choices.append(_gentlest(sparing, "spares roles", also, settings))
@@ -227,10 +227,13 @@ def parse_percentiles(text: str) -> dict[str, tuple[float, ...]]:
     out: dict[str, tuple[float, ...]] = {}
     for part in text.split():
         name, _, numbers = part.rpartition(":")
+        name = name or "default"
         try:
-            out[name or "default"] = tuple(float(n) for n in numbers.split(","))
+            if name in out:
+                raise ValueError
+            out[name] = tuple(float(n) for n in numbers.split(","))
         except ValueError:
-            raise DataError(f"{part!r} names no percentiles: write e.g. default:5,25,50 all:75") from None
+            raise DataError(f"{text!r} names no percentiles: write e.g. default:5,25,50 all:75, each set once") from None
     return out
 
 

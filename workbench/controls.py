@@ -90,9 +90,12 @@ def _control(axis: Direction, values: torch.Tensor, name: str, kind: str) -> Dir
     unit = axis.unit().values.double()
     raw = values.double()
     along = (raw * unit).sum(-1, keepdim=True)
+    rest = raw - along * unit
+    if (torch.linalg.vector_norm(rest, dim=-1) < 1e-4 * torch.linalg.vector_norm(raw, dim=-1)).any():
+        raise DataError(f"{name} is the axis itself at some layer: nothing is left of it for a control")
     cosines = (along[:, 0] / torch.linalg.vector_norm(raw, dim=-1)).tolist()
     made_from = {"method": f"control: {kind}", "kind": kind, "cosine_before_the_axis_was_taken_out": [round(c, 4) for c in cosines]}
-    return replace(axis, values=(raw - along * unit).float(), name=name, toward=f"one end of {name}", made_from=made_from)
+    return replace(axis, values=rest.float(), name=name, toward=f"one end of {name}", made_from=made_from)
 
 
 @dataclass(frozen=True)

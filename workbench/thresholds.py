@@ -199,7 +199,8 @@ def threshold(
     default = basis.values[(basis.rows["role"] == DEFAULT_ROLE).to_numpy()]
     z = {}
     if len(default) >= 2:
-        z = {n: float((levels[i] - default[n].mean()) / default[n].std()) for i, n in enumerate(layers) if n in default}
+        spread = {n: float(default[n].std()) for n in layers if n in default}
+        z = {n: float(levels[i] - default[n].mean()) / spread[n] for i, n in enumerate(layers) if spread.get(n)}
     return Threshold(
         levels=dict(zip(layers, levels.tolist(), strict=True)), percentile=float(q), direction=direction.name, along=direction.toward,
         over=over or describe_set(scores.rows), n=len(values), statistic=scores.statistic, z=z,

@@ -12,6 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -151,12 +152,12 @@ def split_prompts(prompts: Sequence[Prompt], seed: int = 0) -> tuple[list[Prompt
     group are divided by what they ask.
     """
     halves: tuple[list[Prompt], list[Prompt]] = ([], [])
-    # One division of all names, whatever kind of prompt they come from: what tunes one kind reports on no other.
-    sides = _sides({name for p in prompts for name in (p.unit, p.asked)}, f"halves {seed}")
+    # One division of groups and one of items, whatever kind of prompt they come from: what tunes one kind reports on no other.
+    groups, items = _sides({p.unit for p in prompts}, f"groups {seed}"), _sides({p.asked for p in prompts}, f"items {seed}")
     for p in prompts:
-        found = {sides[p.unit], sides[p.asked]}
-        if len(found) == 1:
-            halves[found.pop()].append(p)
+        sides = {(groups if p.group else items)[p.asked]} if p.unit == p.asked else {groups[p.unit], items[p.asked]}
+        if len(sides) == 1:
+            halves[sides.pop()].append(p)
     return halves
 
 
@@ -171,7 +172,7 @@ def _read(path: Path) -> pd.DataFrame:
         raise LibraryError(f"there is no file {path} to read prompts from")
     try:
         if path.suffix.lower() in (".jsonl", ".ndjson"):
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            rows = [_row(path, i, line) for i, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1) if line.strip()]
             frame = pd.DataFrame(rows, dtype=object)  # numbers stay as they were written
         elif path.suffix.lower() in (".csv", ".tsv"):
             frame = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", dtype=str, keep_default_na=False)
@@ -182,6 +183,16 @@ def _read(path: Path) -> pd.DataFrame:
     if frame.empty:
         raise LibraryError(f"{path} holds no rows")
     return frame.fillna("")
+
+
+def _row(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise LibraryError(f"{path}, line {number} is not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise LibraryError(f"{path}, line {number} is not a JSON object")
+    return row
 
 
 def _refuse_duplicates(prompts: Sequence[Prompt], path: str | Path) -> None:

@@ -183,7 +183,7 @@ def causal_line(
     )
     works = fewer["relative_high"] < -MIN_EFFECT and lost["relative_low"] > -MAX_LOSS
     if not controls:
-        return Line(_CAUSES, UNTESTED, evidence + "; no controls were run", fewer["relative"])
+        return Line(_CAUSES, UNTESTED, evidence + ("" if every else "; no controls were run"), fewer["relative"])
     return Line(_CAUSES, PASS if works and not cheap else FAIL, evidence, fewer["relative"])
 
 
@@ -194,7 +194,9 @@ def _change(row: dict[str, float], digits: int) -> str:
 
 def with_causal(verdict: Verdict, line: Line | None) -> Verdict:
     """The verdict with its fourth line replaced by what an evaluation found."""
-    lines = (*verdict.lines[:3], line) if line else verdict.lines
+    if line is None:
+        return verdict
+    lines = (*verdict.lines[:3], line)
     return Verdict(lines, conclude(lines))
 
 
