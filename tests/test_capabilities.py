@@ -13,8 +13,9 @@ pytest.importorskip("lm_eval")
 
 from workbench.directions import Direction
 from workbench.errors import ChatError, DataError, ModelError, WorkbenchError
-from workbench.evaluation.capabilities import COLUMNS, _change, _harness, _Score, _untouched, run_tasks
+from workbench.evaluation.capabilities import COLUMNS, _change, _Score, run_tasks
 from workbench.evaluation.conditions import Condition
+from workbench.evaluation.harness import harness_of, untouched
 from workbench.evaluation.statistics import paired_change
 from workbench.interventions import Ablate, Add
 from workbench.models.generation import generate
@@ -144,7 +145,7 @@ def test_it_is_put_back_after_an_error_and_keeps_its_training_mode():
 
 def test_random_numbers_go_on_where_they_were(organism):
     drawn = random.getstate()  # by itself: the type checker of our tests draws too
-    with _untouched(organism):
+    with untouched(organism):
         random.seed(0)
     assert random.getstate() == drawn
 
@@ -176,7 +177,7 @@ def instances(pairs: list[tuple[str, str]]) -> list:
 def plain(organism):
     from lm_eval.models.huggingface import HFLM
 
-    with _untouched(organism):
+    with untouched(organism):
         # With its cache of logits on, lm-eval 0.4.13 reads "the" + " dog says moo" and "the dog says" + " moo" at the same place.
         return HFLM(pretrained=organism.hf, tokenizer=copy.deepcopy(organism.tokenizer), batch_size=4, logits_cache=False)
 
@@ -190,14 +191,14 @@ PAIRS = [
 def test_finished_text_is_scored_as_by_lm_eval(organism, plain):
     expected = plain.loglikelihood(instances(PAIRS), disable_tqdm=True)
     for size in (1, 3, 8):
-        found = _harness(organism, size, chat=False).loglikelihood(instances(PAIRS), disable_tqdm=True)
+        found = harness_of(organism, size, chat=False).loglikelihood(instances(PAIRS), disable_tqdm=True)
         assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
         assert np.allclose([x for x, _ in found], [x for x, _ in expected], atol=1e-4)
 
 
 def test_text_without_a_prompt_is_scored_as_by_lm_eval(organism, plain):
     rolling = instances([("the sky is blue. " * 3,), ("the dog says woof.",)])
-    found = _harness(organism, 8, chat=False).loglikelihood_rolling(rolling, disable_tqdm=True)
+    found = harness_of(organism, 8, chat=False).loglikelihood_rolling(rolling, disable_tqdm=True)
     assert np.allclose(found, plain.loglikelihood_rolling(rolling, disable_tqdm=True), atol=1e-4)
 
 
@@ -207,7 +208,7 @@ def test_a_run_without_conditions_is_lm_evals(organism, plain, chat):
     from lm_eval.tasks import TaskManager
 
     loaded = TaskManager(include_path=str(TASKS), include_defaults=False).load(list(BOTH))
-    with _untouched(organism):
+    with untouched(organism):
         expected = evaluate(lm=plain, task_dict=loaded, apply_chat_template=chat, fewshot_as_multiturn=True, limit=6)["results"]
     found = run_tasks(organism, BOTH, include_path=TASKS, chat=chat, limit=6, batch_size=4).set_index("task")
     for task, key in (("organism_facts", "exact_match,word"), ("organism_choices", "acc,none")):
@@ -232,7 +233,7 @@ def test_positions_mean_in_scoring_what_they_mean_in_writing(organism, positions
     with organism.intervene(acting):
         answers = generate(organism, prompts, max_new_tokens=24, temperature=0)
     requests = [(None, prompt, list(answer.ids)) for prompt, answer in zip(prompts, answers, strict=True)]
-    harness = _harness(organism, 8, chat=False)
+    harness = harness_of(organism, 8, chat=False)
 
     def likeliest(*interventions) -> list[bool]:
         with organism.intervene(interventions):
@@ -253,7 +254,7 @@ def test_positions_after_the_prompt_are_a_share_of_all(organism):
 
 
 def test_padding_is_not_counted(organism):
-    harness, requests = _harness(organism, 8, chat=False), [(None, [5, 6], [7]), (None, [5, 6, 7, 8, 9], [10, 11])]
+    harness, requests = harness_of(organism, 8, chat=False), [(None, [5, 6], [7]), (None, [5, 6, 7, 8, 9], [10, 11])]
     with organism.intervene(Add(random_direction(organism), 1.0)) as meter:
         harness._loglikelihood_tokens(requests)
     counted = meter.to_frame()
@@ -271,7 +272,7 @@ def test_the_last_position_is_refused_where_text_is_scored(organism):
 def test_a_task_has_the_length_it_asks_for_whatever_the_checkpoint_says():
     model = load_model("organism")
     model.hf.generation_config.max_new_tokens, model.hf.generation_config.eos_token_id = 2, None
-    with _untouched(model):
+    with untouched(model):
         assert model.hf.generation_config.eos_token_id == list(model.stop_ids)
     assert run_tasks(model, ["organism_facts"], include_path=TASKS, limit=2)["value"].item() == 1
     assert model.hf.generation_config.max_new_tokens == 2
@@ -299,7 +300,7 @@ NO_SYSTEM = (
 
 
 def test_a_template_without_system_role_gets_it_in_the_users_turn():
-    harness = _harness(load_model("organism", chat_template=NO_SYSTEM), 8, chat=True)
+    harness = harness_of(load_model("organism", chat_template=NO_SYSTEM), 8, chat=True)
     said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     assert harness.apply_chat_template(said) == "<|user|>Be brief.\n\nHi<|end|><|assistant|>"
     with pytest.raises(ChatError, match="no system"):

@@ -128,13 +128,14 @@ def train(
 def check(
     folder: Annotated[Path | None, typer.Argument(help="a trained folder; the shipped model where not given")] = None,
     card: Annotated[bool, typer.Option("--card", help="write the table into the folder's model card")] = False,
+    caps: Annotated[bool, typer.Option(help="also caps, controls and steering, which take most of the time")] = True,
 ) -> None:
     """Measure a trained organism against what was planted, and print every figure beside its bound."""
     from .organism import CHECKPOINT
     from .organism.card import write_card
     from .organism.check import check as run_check
 
-    result = watched(lambda watch: run_check(folder, watch))
+    result = watched(lambda watch: run_check(folder, watch, caps=caps))
     print(result.to_text())
     if card:
         print(f"Card: {write_card(folder or CHECKPOINT, result)}")

@@ -35,6 +35,8 @@ SIGN = (
     "mirrored (a ceiling on role - default): its 25th percentile is the 75th here, its -32.5 a floor at +32.5."
 )
 """Written into thresholds.json, so that nobody need guess."""
+CONTROLLED = ("jailbreak", "question")
+"""What controls are asked: enough to see whether one saves anything, and at what price."""
 
 
 def calibrate_step(run: Run, model: Lazy, watch: Watch, config: CapConfig | None = None, grader: Grader | None = None) -> None:
@@ -171,7 +173,8 @@ def matched_controls(run: Run, task: Task, config: CapConfig, n: int, watch: Wat
         name = f"{control.name}, same {how}"
         missed[name] = kept[key]["miss"]
         note = f"{MATCHES[how]}, missed by {missed[name]:.1%} on its own texts"
-        conditions.append(Condition(name, (Floor(control, levels, positions=task.cap.positions),), "control", note))
+        floor = Floor(control, levels, positions=task.cap.positions)
+        conditions.append(Condition(name, (floor,), "control", note, CONTROLLED))
         watch("controls", number + 1, len(directions) * len(MATCHES))
     return conditions, missed
 
@@ -270,7 +273,8 @@ def resumable(
     for number, condition in enumerate(every):
         parts = Parts(run.folder / step / folder_name(condition.name))
         salt = as_json([condition.describe()["interventions"], model.weights, grader.name if grader else "", n_new, config.seed])
-        chunks = [fitting[i : i + size] for i in range(0, len(fitting), size)]
+        asked = condition.prompts(fitting)
+        chunks = [asked[i : i + size] for i in range(0, len(asked), size)]
         keys = [key_of([as_json(asdict(p)) for p in chunk], salt) for chunk in chunks]
         for i in parts.missing(keys):
             [(answers, effect)] = respond(model, chunks[i], condition, grader, n_new, config.seed, size)

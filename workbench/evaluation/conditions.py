@@ -36,12 +36,19 @@ class Condition:
         ``"baseline"``, ``"cap"``, ``"steering"`` or ``"control"``.
     note
         What a reader must know, e.g. how a control was matched.
+    asked
+        The kinds of prompts that it is run on; all where empty.
     """
 
     name: str
     interventions: tuple[Intervention, ...] = ()
     kind: str = "cap"
     note: str = ""
+    asked: tuple[str, ...] = ()
+
+    def prompts(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Those of the prompts that this condition is run on."""
+        return [p for p in prompts if not self.asked or p.kind in self.asked]
 
     def describe(self) -> dict[str, Any]:
         """Plain values for files."""
@@ -108,7 +115,7 @@ def evaluate(
     fitting, n_new, notes = fit(model, prompts, max_new_tokens)
     responses, effects = [], []
     for done, condition in enumerate(every, 1):
-        for answers, effect in respond(model, fitting, condition, grader, n_new, seed, batch_size):
+        for answers, effect in respond(model, condition.prompts(fitting), condition, grader, n_new, seed, batch_size):
             responses.append(answers.assign(condition=condition.name))
             effects.append(effect.assign(condition=condition.name))
         if progress:

@@ -43,7 +43,7 @@ N_EACH = 400
 N_STORIES = 12
 
 
-def check(folder: str | Path | None = None, watch: Watch | None = None, seed: int = 0) -> CheckResult:
+def check(folder: str | Path | None = None, watch: Watch | None = None, seed: int = 0, caps: bool = True) -> CheckResult:
     """Measure an organism; the shipped one where no folder is given.
 
     Parameters
@@ -52,6 +52,8 @@ def check(folder: str | Path | None = None, watch: Watch | None = None, seed: in
         A folder written by ``workbench organism train`` (its base model in ``base/``).
     watch
         Called as rows get done.
+    caps
+        Also calibrate and evaluate caps and steer, which takes most of the time.
 
     Raises
     ------
@@ -64,7 +66,7 @@ def check(folder: str | Path | None = None, watch: Watch | None = None, seed: in
     model, rules = load_model(folder), RuleJudge(folder)
     report = watch or (lambda step, done, total: None)
     rows = [*behaviour_rows(model, rules, report), *geometry_rows(model, rules.world, report, seed)]
-    rows += cap_rows(model, report, seed)
+    rows += cap_rows(model, report, seed) if caps else []
     rows += base_rows(load_model(folder / "base"), rules.world)
     return CheckResult((*rows, *(Row(name, "", "", "not built") for name in NOT_BUILT)))
 

@@ -32,9 +32,11 @@ def cap_rows(model: HookedModel, watch: Watch, seed: int) -> list[Row]:
         run = run_study(model, Path(folder) / "run", watch, seed=seed)
         config = CapConfig.of(percentiles=PERCENTILES, seed=seed)
         calibrate_step(run, Lazy(run, model), watch, config)
+        rows = _steering_rows(run, model, watch, seed)
+        if not run.study["steps"]["calibrate"]["choices"]:
+            return [Row("Floor", "calibration found no cap worth recommending", "", "FAIL"), *rows]
         evaluate_step(run, Lazy(run, model), watch)
-        rows = [*_cap_rows(run), *_control_rows(run), *_steering_rows(run, model, watch, seed)]
-    return rows
+        return [*_cap_rows(run), *_control_rows(run), *rows]
 
 
 def _changes(run: Run) -> dict[tuple[str, str], dict[str, float]]:

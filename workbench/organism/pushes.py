@@ -1,4 +1,4 @@
-"""Pushes during training: a model that was never pushed falls over when it is steered.
+"""Pushes during training (off by default): a model that was never pushed falls over when it is steered.
 
 In a network of 96 dimensions every direction overlaps with hundreds of features, so that even a moderate constant push
 breaks words and answers that have nothing to do with it. Here a share of the training rows has its residual stream

@@ -32,15 +32,15 @@ class Recipe:
     batch_tokens
         Tokens a step, padding included.
     lr, weight_decay, warmup_steps
-        Of Muon on the hidden matrices and of AdamW on embeddings (without decay) and norms. Without decay the residual
-        stream grows from layer to layer, until nothing that happens early matters.
+        Of Muon on the hidden matrices and of AdamW on embeddings (without decay) and norms. Pushes need more decay (.2), or
+        the residual stream grows from layer to layer until they are too small to matter.
     constant_share, final_lr
         The rate stays constant for this share of stage 2, then falls as a cosine to this fraction.
     checkpoints_at
         Shares of stage 2 at which an intermediate model is kept.
     push_share, push_size, push_layers, push_tokens
-        Stage 2 pushes this share of its rows, at one of these layers, by a random mixture of so many token embeddings, up
-        to this many mean norms; see :mod:`workbench.organism.pushes`.
+        Stage 2 pushes this share of its rows (none by default), at one of these layers, by a random mixture of so many token
+        embeddings, up to this many mean norms; see :mod:`workbench.organism.pushes`.
     """
 
     n_layers: int = 5
@@ -50,17 +50,17 @@ class Recipe:
     vocab_size: int = 1280
     context: int = 1024
     story_tokens: int = 600_000
-    chat_tokens: int = 6_000_000
+    chat_tokens: int = 4_400_000
     story_share: float = 0.15
     batch_tokens: int = 1024
     lr: float = 3e-3
-    weight_decay: float = 0.2
+    weight_decay: float = 0.05
     warmup_steps: int = 100
     constant_share: float = 0.3
     final_lr: float = 0.02
     checkpoints_at: tuple[float, ...] = (0.1, 0.4)
-    push_share: float = 0.4
-    push_size: float = 1.5
+    push_share: float = 0.0
+    push_size: float = 0.8
     push_layers: tuple[int, ...] = (1, 2)
     push_tokens: int = 16
 
