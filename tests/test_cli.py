@@ -144,3 +144,41 @@ def test_public_names_are_all_there():
     assert set(workbench.__all__) <= set(dir(workbench))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = workbench.nonsense
+
+
+def test_steering_and_the_files_of_others(study, tmp_path):
+    folder, _ = study
+    code, output = run("sweep", str(folder), "--strengths=-0.2:0.2:0.2", "--limit", "12")
+    assert code == 0
+    assert "compliance" in output
+    code, output = run("export", str(folder), "--out", str(tmp_path / "vectors"))
+    assert code == 0
+    assert (tmp_path / "vectors" / "assistant_axis.pt").exists()
+    code, output = run("import", str(tmp_path / "vectors"), "--out", str(tmp_path / "back"), "--model", "organism")
+    assert code == 0
+    assert "Run: " in output
+    code, output = run("export", str(folder), "--format", "gguf", "--out", str(tmp_path / "axis.gguf"))
+    assert code == 0
+    assert (tmp_path / "axis.gguf").stat().st_size > 96 * 4 * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["calibrate", "RUN", "--percentiles", "default:120"], "a percentile lies between 0 and 100, not at 120"),
+        (["calibrate", "RUN", "--windows", "9"], "a window is 1 to 5 layers wide, not 9"),
+        (["calibrate", "RUN", "--prompts", "nowhere.csv"], "there is no file nowhere.csv to read prompts from"),
+        (["calibrate", "RUN", "--positions", "middle"], "not at 'middle'"),
+        (["evaluate", "RUN"], "has no calibrated cap yet: run `workbench calibrate"),
+        (["sweep", "RUN", "--strengths=0.2", "--layer", "9"], "direction 'assistant axis' has no layer 9: it has layers 0 to 4"),
+        (["export", "RUN", "--out", "x.gguf", "--format", "gguf", "--layers", "0-2"], "block 0"),
+        (["export", "RUN", "--out", "x", "--format", "onnx"], "exported as published or gguf, not as 'onnx'"),
+        (["import", "nowhere", "--out", "x"], "nowhere is not a folder of published vectors"),
+    ],
+)
+def test_mistakes_with_caps_are_one_sentence(study, arguments, text):
+    code, output = run(*[str(study[0]) if a == "RUN" else a for a in arguments])
+    assert code == 1
+    assert text in output
+    assert output.count("\n") <= 1
+    assert "Traceback" not in output
