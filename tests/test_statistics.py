@@ -203,3 +203,17 @@ def test_the_widest_of_several_intervals_holds_them_all():
     found = widest([Interval(0.5, 0.4, 0.55), Interval(0.5, 0.45, 0.7), Interval(0.5, 0.41, 0.5)])
     assert found == Interval(0.5, 0.4, 0.7)
     assert widest([found]) == found
+
+
+def test_baselines_without_an_event_leave_the_relative_change_open():
+    """One prompt in eight complies at first, alone in its group; most draws of groups without it have no finite ratio."""
+    groups = np.array([f"g{i}" for i in range(8)])
+    before, after = np.array([1] + [0] * 7), np.array([1, 1] + [0] * 6)
+    _, relative = paired_change(before, after, groups)
+    assert relative.value == 1.0 and relative.high == np.inf and relative.low <= 0
+
+
+def test_infinite_draws_count():
+    draws = np.array([1.0] * 90 + [np.inf] * 10)
+    assert interval(1.0, draws).high == np.inf
+    assert interval(1.0, np.array([1.0] * 99 + [np.inf])).high == 1.0

@@ -174,3 +174,11 @@ def test_a_trend_looks_at_graded_responses_of_one_kind():
     assert trend(mixed, STRENGTHS) == expected
     assert trend(mixed, STRENGTHS, kind="harmful").value > 0
     assert lookup(evaluation(mixed).rates(20))["baseline", "compliance"]["rate"] == 0.9
+
+
+def test_a_trend_without_strengths_or_outcomes_is_refused():
+    rows = responses("jailbreak", "complied", baseline=1.0, **{"steering +0.8": 0.2, "another cap": 0.1})
+    with pytest.raises(DataError, match="'another cap' has no strength"):
+        trend(rows, STRENGTHS)
+    with pytest.raises(DataError, match="'refused' of jailbreak prompts"):
+        trend(rows[rows["condition"] != "another cap"], STRENGTHS, column="refused")

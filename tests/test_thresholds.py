@@ -12,7 +12,7 @@ from conftest import make_activations, make_site
 from workbench.activations import Activations
 from workbench.directions import Direction
 from workbench.errors import DataError
-from workbench.thresholds import Norms, Scores, Threshold, check_layers, describe_set, signature, threshold
+from workbench.thresholds import ROUNDING, Norms, Scores, Threshold, check_layers, describe_set, signature, threshold
 
 D = 6
 
@@ -238,7 +238,7 @@ def test_signatures_tell_vectors_apart(d_model):
     known = np.array([signature(v, n) for n in range(len(values))])
     distance = np.abs(np.concatenate([known, -known])[:, None] - known[None]).max(-1)
     distance[np.arange(len(known)), np.arange(len(known))] = np.inf
-    assert distance.min() > 1e-3
+    assert distance.min() > ROUNDING
 
 
 # -- norms --------------------------------------------------------------------------------------------
@@ -261,3 +261,17 @@ def test_missing_layers_are_named_beside_those_there(known, words):
     with pytest.raises(DataError, match=f"^the cap has no layer 7: it has {words}$"):
         check_layers([*known, 7, 8], known, "the cap")
     check_layers(known, known, "the cap")
+
+
+def test_a_direction_stored_in_bfloat16_is_the_same_one(axis, acts):
+    wide = named(torch.randn(2, 512, generator=torch.Generator().manual_seed(4)))
+    for direction in (axis, wide):
+        rounded = named(direction.values.bfloat16())
+        kept = Threshold({0: 1.0, 1: 1.0}, 25, "axis", "default", "", 9, "response means", {}, {n: signature(direction, n) for n in (0, 1)})
+        kept.check_along(rounded)
+        with pytest.raises(DataError, match="reversed"):
+            kept.check_along(-rounded)
+
+
+def test_turns_that_nobody_numbered_are_not_described():
+    assert describe_set(pd.DataFrame({"role": ["default"], "turn": [math.nan]})) == "default"

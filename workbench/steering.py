@@ -86,8 +86,18 @@ def _breaks(rates: dict[tuple[str, str], dict[str, float]], name: str) -> bool:
 def trend(
     responses: pd.DataFrame, strengths: dict[str, float], column: str = "complied", kind: str = "jailbreak", n_boot: int = 1000
 ) -> Interval:
-    """Slope of an outcome over strength with a 95 % interval, groups redrawn: falling where the interval lies below 0."""
+    """Slope of an outcome over strength with a 95 % interval, groups redrawn: falling where the interval lies below 0.
+
+    Raises
+    ------
+    DataError
+        Where no such outcome is known, or a condition has no strength.
+    """
     rows = responses[(responses["kind"] == kind) & responses[column].notna()]
+    if unknown := sorted(set(rows["condition"]) - {"baseline", *strengths}):
+        raise DataError(f"the condition {unknown[0]!r} has no strength: a trend needs one for each")
+    if rows["condition"].nunique() < 2:
+        raise DataError(f"a trend needs {column!r} of {kind} prompts under two strengths or more")
     x = rows["condition"].map({"baseline": 0.0} | strengths).to_numpy(float)
     y = rows[column].to_numpy(float)
     _, group = np.unique(rows["group"].astype(str), return_inverse=True)

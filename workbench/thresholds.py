@@ -24,6 +24,9 @@ from .conversations import DEFAULT_ROLE
 from .directions import Direction
 from .errors import DataError
 
+ROUNDING = 4e-3
+"""Signatures of one direction agree within this, stored in bfloat16 too; those of two directions differ by about .7."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scores:
@@ -116,9 +119,9 @@ class Threshold:
             if layer not in direction.site.layers:
                 continue
             seen = signature(direction, layer)
-            if np.allclose(seen, known, atol=1e-4):
+            if np.allclose(seen, known, atol=ROUNDING):
                 continue
-            if np.allclose(seen, [-v for v in known], atol=1e-4):
+            if np.allclose(seen, [-v for v in known], atol=ROUNDING):
                 raise DataError(
                     f"this threshold was taken along {self.direction!r} (+ is {self.along}), which is {direction.name!r} reversed: "
                     "use threshold.turned()"
@@ -213,7 +216,7 @@ def describe_set(rows: pd.DataFrame) -> str:
     roles = set(rows["role"])
     others = len(roles - {DEFAULT_ROLE})
     words = " and ".join(["default"] * (DEFAULT_ROLE in roles) + [f"{others} roles"] * (others > 0))
-    if "turn" in rows:
+    if "turn" in rows and rows["turn"].notna().any():
         words += f", turns {int(rows['turn'].min())} to {int(rows['turn'].max())}"
     return words
 

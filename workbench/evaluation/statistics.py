@@ -68,9 +68,11 @@ def separation(
 
 
 def interval(value: float, draws: np.ndarray) -> Interval:
-    """The 95 % percentile interval of bootstrap draws around a value; NaN draws are left out."""
-    draws = draws[np.isfinite(draws)]
-    low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (np.nan, np.nan)
+    """The 95 % percentile interval of bootstrap draws around a value; NaN draws are left out, infinite ones count."""
+    draws = draws[~np.isnan(draws)]
+    # Between infinite neighbours there is nothing to interpolate.
+    method = "linear" if np.isfinite(draws).all() else "closest_observation"
+    low, high = np.percentile(draws, [2.5, 97.5], method=method) if len(draws) else (np.nan, np.nan)
     return Interval(float(value), float(low), float(high))
 
 

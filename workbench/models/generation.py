@@ -97,20 +97,25 @@ class _Sampler:
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if self.greedy:
             return scores
-        scores = scores.float()
-        for warper in self.warpers:
-            scores = warper(input_ids, scores)
         if self.started:
             finished = torch.isin(input_ids[:, -1].cpu(), self.stops).tolist()
             self.done = [a or b for a, b in zip(self.done, finished, strict=True)]
         self.started = True
-        noise = torch.zeros(scores.shape)
-        for row, generator in enumerate(self.generators):
-            if not self.done[row]:
-                noise[row].exponential_(generator=generator)
+        choice = torch.zeros(len(scores), 1, dtype=torch.long, device=scores.device)
+        # Sorting for the nucleus is what sampling costs: rows that have ended (what they choose is thrown away) are left out.
+        if open_rows := [row for row, done in enumerate(self.done) if not done]:
+            choice[open_rows] = self._draw(input_ids[open_rows], scores[open_rows].float(), [self.generators[row] for row in open_rows])
+        return torch.full_like(scores, -torch.inf, dtype=torch.float32).scatter_(1, choice, 0.0)
+
+    def _draw(self, input_ids: Tensor, scores: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """One token a row [row, 1]: the largest of scores plus Gumbel noise."""
+        for warper in self.warpers:
+            scores = warper(input_ids, scores)
+        noise = torch.empty(scores.shape)
+        for row, generator in enumerate(generators):
+            noise[row].exponential_(generator=generator)
         noise = noise.clamp_min_(1e-30).log_().neg_().to(scores.device)
-        choice = (scores + noise).argmax(-1, keepdim=True)
-        return torch.full_like(scores, -torch.inf).scatter_(1, choice, 0.0)
+        return (scores + noise).argmax(-1, keepdim=True)
 
 
 def _hf_generate(model: HookedModel, prompts: Sequence[Sequence[int]], n_new: int, sampler: _Sampler) -> list[list[int]]:
