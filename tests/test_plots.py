@@ -120,7 +120,7 @@ def test_title_says_model_and_layer_and_survives_their_absence():
         (lambda: plots.cosine_heatmap(square(["a", "a"])), "each name once; a occurs twice"),
         (lambda: plots.similarity_by_layer(square([0, 1]) * 30), "cosines from -1 to 1"),
         (lambda: plots.layer_sweep(pd.DataFrame({"auc": [1.0]})), "layer_sweep needs the column layer; the table has auc"),
-        (lambda: plots.layer_sweep(pd.DataFrame({"layer": [1]})), "at least one of auc, cohens_d"),
+        (lambda: plots.layer_sweep(pd.DataFrame({"layer": [1]})), "at least one of auc, gain, cohens_d"),
         (
             lambda: plots.layer_sweep(sweep_table(), recommended=9),
             "recommended layer 9 is not in the table, which has layers 0 to 5",

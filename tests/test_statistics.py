@@ -210,7 +210,9 @@ def test_baselines_without_an_event_leave_the_relative_change_open():
     groups = np.array([f"g{i}" for i in range(8)])
     before, after = np.array([1] + [0] * 7), np.array([1, 1] + [0] * 6)
     _, relative = paired_change(before, after, groups)
-    assert relative.value == 1.0 and relative.high == np.inf and relative.low <= 0
+    assert relative.value == 1.0
+    assert relative.high == np.inf
+    assert relative.low <= 0
 
 
 def test_infinite_draws_count():

@@ -176,3 +176,52 @@ def test_what_follows_from_the_lines(outcomes, conclusion):
 def test_contrast_and_space_agree_on_the_middle(planted):
     vectors = role_vectors(planted[0])
     assert float(PersonaSpace(0).fit(vectors).component(1).cosine(contrast(vectors).at(0))[0]) > 0.97
+
+
+# -- layer -1 -----------------------------------------------------------------------------------------
+def as_words(acts: Activations, size: float) -> Activations:
+    """One layer of the same responses, drowned in noise."""
+    noise = size * torch.randn(len(acts), 1, acts.site.d_model, generator=torch.Generator().manual_seed(8))
+    return Activations(acts.values[:, :1] + noise, acts.rows, acts.site.with_layers([-1]))
+
+
+def test_the_gain_over_the_words_is_the_difference_of_paired_areas(planted, splits):
+    acts, _, _ = planted
+    noised = noisy(acts, [0.1, 400.0])
+    plain = sweep_layers(noised, splits, n_boot=60)
+    sweep = sweep_layers(noised, splits, n_boot=60, words=as_words(acts, 1.2))
+    table = sweep.table.set_index("layer")
+    assert list(table.index) == [-1, 0, 1]
+    assert table.loc[0, "gain"] == pytest.approx(table.loc[0, "auc"] - table.loc[-1, "auc"])
+    assert table.loc[-1, ["gain", "gain_low", "gain_high"]].tolist() == [0, 0, 0]
+    assert table.loc[0, "gain_low"] > 0 > table.loc[1, "gain_high"]
+    assert sweep.recommendation == plain.recommendation
+    pd.testing.assert_frame_equal(plain.table, sweep.table.iloc[1:][list(plain.table)].reset_index(drop=True))
+
+
+def test_words_that_say_it_all_leave_no_gain_and_are_never_recommended(planted, splits):
+    acts, _, _ = planted
+    same = Activations(acts.values[:, :1], acts.rows, acts.site.with_layers([-1]))
+    sweep = sweep_layers(noisy(acts, [3.0, 9.0]), splits, n_boot=60, words=same)
+    table = sweep.table.set_index("layer")
+    assert (table.loc[[0, 1], "gain"] <= 0).all()
+    assert sweep.recommendation.layer in (0, 1)
+
+
+def test_words_of_other_responses_are_refused(planted, splits):
+    acts, _, _ = planted
+    words = as_words(acts, 1.0)
+    with pytest.raises(DataError, match="different responses, or the same in another order"):
+        sweep_layers(acts, splits, words=words.take(range(len(words) - 1)))
+    with pytest.raises(DataError, match="another order"):
+        sweep_layers(acts, splits, words=words.take(list(reversed(range(len(words))))))
+
+
+def test_the_verdict_says_what_the_words_alone_reach(planted, splits):
+    acts, _, _ = planted
+    words = as_words(acts, 6.0)
+    sweep = sweep_layers(acts, splits, n_boot=50, words=words)
+    line = judge_method(acts, splits, sweep.table, sweep.recommendation.layer, "fully", words=words).lines[0]
+    bare = judge_method(acts, splits, sweep.table, sweep.recommendation.layer, "fully").lines[0]
+    assert (line.outcome, line.value) == (bare.outcome, bare.value)
+    assert line.evidence.startswith(bare.evidence + "; the words alone, as a bag of input embeddings, reach 0.")

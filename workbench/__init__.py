@@ -33,8 +33,10 @@ _HOME = {
     "Threshold": "thresholds",
     "Trait": "conversations",
     "Turn": "conversations",
+    "WhoOrWhat": "decomposition",
     "WorkbenchError": "errors",
     "WorldGrader": "organism.behaviour",
+    "bag_of_embeddings": "models.words",
     "cap": "interventions",
     "contrast": "directions",
     "converse": "rollouts",
@@ -65,6 +67,7 @@ _HOME = {
     "token_activations": "models.extraction",
     "token_scores": "models.measuring",
     "under_personas": "evaluation.prompts",
+    "who_or_what": "decomposition",
     "world_prompts": "organism.behaviour",
 }
 """Public name -> module: imported when first used (PEP 562), so that ``import workbench`` costs nothing."""
@@ -82,6 +85,8 @@ if TYPE_CHECKING:
     from .conversations import Role as Role
     from .conversations import Trait as Trait
     from .conversations import Turn as Turn
+    from .decomposition import WhoOrWhat as WhoOrWhat
+    from .decomposition import who_or_what as who_or_what
     from .directions import Direction as Direction
     from .directions import contrast as contrast
     from .directions import role_vectors as role_vectors
@@ -114,6 +119,7 @@ if TYPE_CHECKING:
     from .models.loading import load_model as load_model
     from .models.measuring import residual_norms as residual_norms
     from .models.measuring import token_scores as token_scores
+    from .models.words import bag_of_embeddings as bag_of_embeddings
     from .organism.behaviour import WorldGrader as WorldGrader
     from .organism.behaviour import world_prompts as world_prompts
     from .organism.judge import RuleJudge as RuleJudge

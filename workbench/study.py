@@ -28,6 +28,7 @@ from .report_caps import verdict_of
 from .rollouts import Plan, plan_rollouts, run_batch
 from .store import Run, create_run, save_activations
 from .study_report import headline, write_report
+from .study_words import keep_words, words_of
 from .sweeps import sweep_layers
 from .tensorfile import write_bytes
 
@@ -206,6 +207,7 @@ def extract_step(run: Run, model: Lazy, watch: Watch) -> None:
         done += len(rows)
         watch("extract", done, len(rollouts))
     run.record("extract", n=len(rollouts), kept=plan.kept, site=site.to_dict(), notes=[*plan.notes, *_set_aside(parts)])
+    keep_words(run, model)
 
 
 def _read(model: HookedModel, readings: list, layers: tuple[int, ...]) -> Any:
@@ -252,16 +254,18 @@ def sweep_step(run: Run, model: Lazy, watch: Watch) -> None:
         return
     acts, keep = run.activations(), run.study["steps"]["axis"]["keep"]
     vectors = run.role_vectors
-    acts = acts.where(f"role in {sorted(vectors.rows['role'])}")
+    keep_words(run, model)
+    words, with_vector = words_of(run), f"role in {sorted(vectors.rows['role'])}"
+    acts, words = acts.where(with_vector), words and words.where(with_vector)
     seed = run.config["seed"]
     try:
         splits = make_splits(acts.rows["role"], acts.rows["question_index"].tolist(), seed)
-        sweep = sweep_layers(acts, splits, keep, seed=seed, progress=lambda done, total: watch("sweep", done, total))
+        sweep = sweep_layers(acts, splits, keep, seed=seed, words=words, progress=lambda done, total: watch("sweep", done, total))
     except DataError as error:
         _too_small(run, str(error))
         return
     chosen = sweep.recommendation
-    verdict = judge_method(acts, splits, sweep.table, chosen.layer, keep, seed)
+    verdict = judge_method(acts, splits, sweep.table, chosen.layer, keep, seed, words)
     run.study["splits"], run.study["verdict"] = splits.to_dict(), verdict.to_dict()
     run.write_table("sweep", sweep.table)
     run.record("sweep", layer=chosen.layer, reason=chosen.reason, saturated=chosen.saturated, tied=list(chosen.tied))

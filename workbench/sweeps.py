@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,7 @@ class LayerSweep:
 
 def sweep_layers(
     acts: Activations, splits: Splits, keep: str = "fully", min_count: int = 1, n_boot: int = 300, seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    words: Activations | None = None, progress: Callable[[int, int], None] | None = None,
 ) -> LayerSweep:  # fmt: skip
     """Fit axis and PCA on one split, score single responses of another, layer by layer.
 
@@ -74,6 +74,9 @@ def sweep_layers(
         Which responses make a role vector, as in :func:`workbench.role_vectors`.
     n_boot
         Bootstrap draws (over roles) behind each interval.
+    words
+        The same rows as a bag of input embeddings (:func:`workbench.bag_of_embeddings`): one more row, layer -1, and the
+        gain of every layer over it.
 
     Returns
     -------
@@ -82,27 +85,57 @@ def sweep_layers(
         attention sinks at the start are left out); ``cos_pc1`` and ``default_rank`` (share of the roles that the
         default lies beyond on PC1, from the axis's negative to its positive side); ``n_70, n_80, n_90``; ``auc`` and
         ``cohens_d`` of single default responses against responses of held-out roles to held-out questions;
-        ``split_half`` (cosine of the axes of two halves with no role and no response in common). Intervals are
-        ``*_low`` and ``*_high``, 95 %.
+        ``split_half`` (cosine of the axes of two halves with no role and no response in common); with `words` also ``gain``
+        (AUC minus that of layer -1). Intervals are ``*_low`` and ``*_high``, 95 %. Layer -1 is never recommended.
     """
+    sources = [acts] if words is None else [_same_rows(words, acts), acts]
+    total = sum(len(source.site.layers) for source in sources)
+    rows: list[dict[str, float]] = []
+    areas: dict[int, np.ndarray] = {}
+    effects: dict[int, np.ndarray] = {}
+    for source in sources:
+        for numbers, area, effect in _by_layer(source, splits, keep, min_count, n_boot, seed):
+            layer = int(numbers["layer"])
+            areas[layer], effects[layer] = area, effect
+            rows.append(numbers)
+            if progress:
+                progress(len(rows), total)
+    table = pd.DataFrame(rows) if words is None else _with_gain(pd.DataFrame(rows), areas)
+    layers = set(acts.site.layers)
+    chosen = recommend(table[table["layer"].isin(layers)], {n: areas[n] for n in layers}, {n: effects[n] for n in layers})
+    return LayerSweep(table, chosen)
+
+
+def _by_layer(
+    acts: Activations, splits: Splits, keep: str, min_count: int, n_boot: int, seed: int
+) -> Iterator[tuple[dict[str, float], np.ndarray, np.ndarray]]:
+    """A layer's numbers, and the draws behind its AUC and its Cohen's d."""
     fitted = role_vectors(splits.part(acts, "fit"), keep, min_count)
     scored = kept_responses(splits.part(acts, "choose"), keep)
     axis = contrast(fitted)
     halves = split_half_cosines(role_vectors(acts, keep, min_count), acts, seed=seed)
     norms = acts.values.double().norm(dim=-1).mean(0).numpy()
-    rows, draws, effects = [], {}, {}
     for slot, layer in enumerate(acts.site.layers):
+        area, areas = layer_separation(axis, scored, layer, auc, n_boot, seed)
+        effect, effects = layer_separation(axis, scored, layer, cohens_d, n_boot, seed)
         numbers: dict[str, float] = {"layer": layer, "axis_norm": float(axis.norms()[slot]) / float(norms[slot])}
-        area, draws[layer] = layer_separation(axis, scored, layer, auc, n_boot, seed)
-        effect, effects[layer] = layer_separation(axis, scored, layer, cohens_d, n_boot, seed)
-        numbers |= (
-            _named("auc", area) | _named("cohens_d", effect) | _named("split_half", interval(halves[:, slot].mean(), halves[:, slot]))
-        )
-        rows.append(numbers | _shape_of_space(fitted, axis, layer, n_boot, seed))
-        if progress:
-            progress(slot + 1, len(acts.site.layers))
-    table = pd.DataFrame(rows)
-    return LayerSweep(table, recommend(table, draws, effects))
+        numbers |= _named("auc", area) | _named("cohens_d", effect)
+        numbers |= _named("split_half", interval(halves[:, slot].mean(), halves[:, slot]))
+        yield numbers | _shape_of_space(fitted, axis, layer, n_boot, seed), areas, effects
+
+
+def _same_rows(words: Activations, acts: Activations) -> Activations:
+    shared = [c for c in ("row", "role", "question_index") if c in words.rows and c in acts.rows]
+    if len(words) != len(acts) or any(words.rows[c].tolist() != acts.rows[c].tolist() for c in shared):
+        raise DataError("the bag of embeddings and the activations hold different responses, or the same in another order")
+    return words
+
+
+def _with_gain(table: pd.DataFrame, areas: dict[int, np.ndarray]) -> pd.DataFrame:
+    """AUC of every layer minus that of the words alone; the same responses are redrawn for both."""
+    own, base = table.set_index("layer")["auc"], int(table["layer"].iloc[0])
+    gains = {n: interval(own[n] - own[base], areas[n] - areas[base]) for n in map(int, table["layer"])}
+    return table.join(pd.DataFrame([_named("gain", gains[n]) for n in gains]))
 
 
 def kept_responses(acts: Activations, keep: str) -> Activations:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import pandas as pd
 
 from ..activations import Activations
 from ..conversations import DEFAULT_ROLE
-from ..directions import contrast, role_vectors
+from ..directions import Direction, contrast, role_vectors
 from ..errors import DataError
 from ..sweeps import kept_responses, layer_separation
 from .grading import lookup
 from .splits import Splits
-from .statistics import auc
+from .statistics import Interval, auc, interval
 
 PASS, FAIL, UNTESTED = "pass", "fail", "untested"
 LIMITS = (
@@ -68,7 +69,9 @@ class Verdict:
         return cls(tuple(Line(**line) for line in values["lines"]), values["conclusion"])
 
 
-def judge_method(acts: Activations, splits: Splits, table: pd.DataFrame, layer: int, keep: str, seed: int = 0) -> Verdict:
+def judge_method(
+    acts: Activations, splits: Splits, table: pd.DataFrame, layer: int, keep: str, seed: int = 0, words: Activations | None = None
+) -> Verdict:
     """The verdict of a study at the chosen layer; the report split is looked at here and nowhere before.
 
     Parameters
@@ -79,9 +82,11 @@ def judge_method(acts: Activations, splits: Splits, table: pd.DataFrame, layer: 
         The layer sweep's.
     layer
         The layer that was chosen without the report split.
+    words
+        The same responses as a bag of input embeddings, which the first line is compared with.
     """
     row = table[table["layer"] == layer].iloc[0]
-    lines = (_separates(acts, splits, layer, keep, seed), _repeats(row), _is_pc1(row), _causes())
+    lines = (_separates(acts, splits, layer, keep, seed, words), _repeats(row), _is_pc1(row), _causes())
     return Verdict(lines, conclude(lines))
 
 
@@ -97,11 +102,14 @@ _IS_PC1 = "(iii) The first principal component is the axis"
 _CAUSES = "(iv) Moving along the axis changes behaviour, and matched controls do not"
 
 
-def _separates(acts: Activations, splits: Splits, layer: int, keep: str, seed: int) -> Line:
+def _separates(acts: Activations, splits: Splits, layer: int, keep: str, seed: int, words: Activations | None) -> Line:
+    def separation_of(source: Activations, at: int) -> tuple[Direction, Activations, Interval, np.ndarray]:
+        axis = contrast(role_vectors(splits.part(source, "fit"), keep, 1))
+        held_out = kept_responses(splits.part(source, "report"), keep)
+        return axis, held_out, *layer_separation(axis, held_out, at, auc, 500, seed)
+
     try:
-        axis = contrast(role_vectors(splits.part(acts, "fit"), keep, 1))
-        held_out = kept_responses(splits.part(acts, "report"), keep)
-        area, _ = layer_separation(axis, held_out, layer, auc, 500, seed)
+        axis, held_out, area, draws = separation_of(acts, layer)
     except DataError as error:
         return Line(_SEPARATES, UNTESTED, str(error))
     means = held_out.mean("role")
@@ -112,6 +120,13 @@ def _separates(acts: Activations, splits: Splits, layer: int, keep: str, seed: i
         f"the default's mean lies beyond {beyond:.0%} of {int((~default).sum())} roles (bound 90 %); AUC of single responses "
         f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}] (bound: interval above .700)"
     )
+    if words is not None:
+        _, _, bag, of_words = separation_of(words, words.site.layers[0])
+        gain = interval(area.value - bag.value, draws - of_words)
+        evidence += (
+            f"; the words alone, as a bag of input embeddings, reach {bag.value:.3f}, and the layer adds {gain.value:+.3f} "
+            f"[{gain.low:+.3f}, {gain.high:+.3f}]"
+        )
     return Line(_SEPARATES, PASS if beyond >= 0.9 and area.low > 0.7 else FAIL, evidence, area.value)
 
 

@@ -105,7 +105,6 @@ def _context(model: HookedModel) -> tuple[str, str]:
 
 
 def _cost(model: HookedModel) -> tuple[str, str]:
-    n_parameters = sum(w.numel() for _, w in model._parameters)
     size = sum(w.numel() * w.element_size() for _, w in model._parameters)
     ids = torch.tensor([_sample(model)])
     model.body(ids)
@@ -115,7 +114,7 @@ def _cost(model: HookedModel) -> tuple[str, str]:
     rate = 3 * ids.numel() / (time.perf_counter() - start)
     row = model.n_layers * model.d_model * 4
     return "ok", (
-        f"{n_parameters / 1e6:,.1f} M parameters, {size / 1e9:.2f} GB; reads about {rate:,.0f} tokens/s in a batch of one; "
+        f"{model.n_parameters / 1e6:,.1f} M parameters, {size / 1e9:.2f} GB; reads about {rate:,.0f} tokens/s in a batch of one; "
         f"a response's vectors take {row / 1e3:,.1f} kB"
     )
 

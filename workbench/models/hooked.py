@@ -96,6 +96,11 @@ class HookedModel:
         return next((w.dtype for _, w in self._parameters if w.is_floating_point()), torch.float32)
 
     @cached_property
+    def n_parameters(self) -> int:
+        """Number of weights."""
+        return sum(w.numel() for _, w in self._parameters)
+
+    @cached_property
     def context(self) -> int:
         """Longest sequence in tokens, prompt and answer together."""
         config = self.hf.config.get_text_config() if self.hf is not None else self.tl.cfg

@@ -20,6 +20,7 @@ from ..library import load_questions, load_roles
 from ..models.extraction import extract
 from ..models.hooked import HookedModel
 from ..models.loading import load_model
+from ..models.words import bag_of_embeddings
 from ..persona_space import PersonaSpace
 from ..progress import Watch
 from ..rollouts import generate_rollouts
@@ -28,14 +29,13 @@ from . import CHECKPOINT
 from . import phrases as p
 from .behaviour import WorldGrader, world_prompts
 from .check_caps import cap_rows
+from .check_words import crossing_rows, words_rows
 from .judge import RuleJudge
 from .questions import CHECKABLE
 from .table import CheckResult, Row, bounded
 from .world import World
 
 NOT_BUILT = (
-    "bag of input embeddings (layer -1)",
-    "same text, other role's prompt",
     "drift: latent and projection",
     "ridge from messages to projections",
 )
@@ -105,7 +105,8 @@ def geometry_rows(model: HookedModel, world: World, watch: Watch, seed: int) -> 
         model, load_roles(model), load_questions(model, n=12, seed=seed), default_rollouts=288, seed=seed,
         progress=lambda done, n: watch("rollouts", done, n),
     )  # fmt: skip
-    acts = extract(model, judge(rollouts, RuleJudge(world)), progress=lambda done, n: watch("extract", done, n))
+    rollouts = judge(rollouts, RuleJudge(world))
+    acts = extract(model, rollouts, progress=lambda done, n: watch("extract", done, n))
     splits = _splits(world, acts, seed)
     sweep = sweep_layers(acts, splits, seed=seed)
     layer = sweep.recommendation.layer
@@ -115,6 +116,8 @@ def geometry_rows(model: HookedModel, world: World, watch: Watch, seed: int) -> 
     half = sweep.table[sweep.table["layer"] == layer].iloc[0]
     figure = f"{half['split_half']:.3f} [{half['split_half_low']:.3f}, {half['split_half_high']:.3f}]"
     rows.append(bounded("split-half cosine of the axis", figure, half["split_half"], ">=", 0.95))
+    rows += words_rows(acts, bag_of_embeddings(model, rollouts), splits, axis, layer, world, seed)
+    rows += crossing_rows(model, rollouts, axis, world, watch, seed)
     return rows + _space_rows(role_vectors(acts, min_count=5), world, layer)
 
 

@@ -28,6 +28,7 @@ class Panel:
 
 PANELS = (
     Panel("AUC", "default told from roles; ideal 1, chance 0.5", {"auc": "AUC"}, guide=0.5),
+    Panel("Gain over the words", "AUC minus that of the response's words alone", {"gain": "gain"}, guide=0),
     Panel("Cohen's d", "distance in standard deviations; larger is better", {"cohens_d": "Cohen's d"}),
     Panel("Split-half cosine", "axes of two separate halves; ideal 1", {"split_half": "split-half cosine"}, guide=1),
     Panel("Cosine with PC1", "near 1: PC1 is the axis, low: it is not", {"cos_pc1": "cosine with PC1"}),
@@ -50,11 +51,12 @@ def layer_sweep(frame: pd.DataFrame, recommended: int | None = None, dark: bool 
     Parameters
     ----------
     frame
-        A row a layer: ``layer`` (0-based block) and any of ``auc`` (0 to 1), ``cohens_d`` (pooled standard
-        deviations, + = the default lies at the + end), ``split_half`` and ``cos_pc1`` (cosines), each with optional ``*_low`` and
-        ``*_high``; ``default_rank`` (share of roles that the default lies beyond on PC1, 0 to 1), ``axis_norm`` (length of
-        the axis / mean residual norm), ``n_70, n_80, n_90`` (components). A missing column drops its panel, a missing
-        value leaves a gap. ``frame.attrs`` may hold ``model``.
+        A row a layer: ``layer`` (0-based block; -1, a bag of input embeddings, is shown as "words") and any of ``auc``
+        (0 to 1), ``gain`` (AUC minus that of layer -1), ``cohens_d`` (pooled standard deviations, + = the default lies at
+        the + end), ``split_half`` and ``cos_pc1`` (cosines), each with optional ``*_low`` and ``*_high``; ``default_rank``
+        (share of roles that the default lies beyond on PC1, 0 to 1), ``axis_norm`` (length of the axis / mean residual
+        norm), ``n_70, n_80, n_90`` (components). A missing column drops its panel, a missing value leaves a gap.
+        ``frame.attrs`` may hold ``model``.
     recommended
         The layer to mark.
     dark
@@ -79,7 +81,10 @@ def layer_sweep(frame: pd.DataFrame, recommended: int | None = None, dark: bool 
         _draw(figure, frame, panel, row)
     layers = [int(n) for n in frame["layer"]]
     step = max(1, math.ceil((layers[-1] - layers[0] + 1) / 12))
-    figure.update_xaxes(range=[layers[0] - 0.5, layers[-1] + 0.5], tick0=layers[0], dtick=step, showgrid=False)
+    figure.update_xaxes(range=[layers[0] - 0.5, layers[-1] + 0.5], tick0=max(0, layers[0]), dtick=step, showgrid=False)
+    if layers[0] == -1:
+        ticks = [-1, *range(0, layers[-1] + 1, step)]
+        figure.update_xaxes(tickvals=ticks, ticktext=["words", *map(str, ticks[1:])])
     figure.update_xaxes(title_text="layer", row=len(panels))
     figure.update_yaxes(nticks=4)
     figure.update_layout(margin={"t": TOP_PX, "b": BOTTOM_PX}, showlegend=False, hovermode="x")
