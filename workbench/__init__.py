@@ -11,6 +11,7 @@ _HOME = {
     "Ablate": "interventions",
     "Activations": "activations",
     "Add": "interventions",
+    "Attribution": "models.attribution",
     "Ceiling": "interventions",
     "Condition": "evaluation.conditions",
     "Conversation": "conversations",
@@ -36,6 +37,7 @@ _HOME = {
     "WhoOrWhat": "decomposition",
     "WorkbenchError": "errors",
     "WorldGrader": "organism.behaviour",
+    "attribution": "models.attribution",
     "bag_of_embeddings": "models.words",
     "cap": "interventions",
     "contrast": "directions",
@@ -54,8 +56,10 @@ _HOME = {
     "load_questions": "library",
     "load_roles": "library",
     "load_traits": "library",
+    "logit_lens": "models.lens",
     "make_splits": "evaluation.splits",
     "open_run": "store",
+    "patching": "models.patching",
     "residual_norms": "models.measuring",
     "role_vectors": "directions",
     "run_study": "study",
@@ -113,12 +117,16 @@ if TYPE_CHECKING:
     from .library import load_questions as load_questions
     from .library import load_roles as load_roles
     from .library import load_traits as load_traits
+    from .models.attribution import Attribution as Attribution
+    from .models.attribution import attribution as attribution
     from .models.extraction import extract as extract
     from .models.extraction import token_activations as token_activations
     from .models.hooked import HookedModel as HookedModel
+    from .models.lens import logit_lens as logit_lens
     from .models.loading import load_model as load_model
     from .models.measuring import residual_norms as residual_norms
     from .models.measuring import token_scores as token_scores
+    from .models.patching import patching as patching
     from .models.words import bag_of_embeddings as bag_of_embeddings
     from .organism.behaviour import WorldGrader as WorldGrader
     from .organism.behaviour import world_prompts as world_prompts

@@ -97,7 +97,8 @@ def attribution(
     missed = (by_token.sum(1) - whole).abs() / by_token.abs().sum(1).clamp_min(1e-30)
     if float(missed.max()) > TOLERANCE:
         raise ModelError(
-            f"the heads and MLPs of {model.name} cannot be separated: their parts miss the projection by {float(missed.max()):.1e} of their size"
+            f"the heads and MLPs of {model.name} cannot be separated: "
+            f"their parts miss the projection by {float(missed.max()):.1e} of their size"
         )
     parts = pd.DataFrame(columns).assign(contribution=by_token.mean(0).tolist())
     tokens = pd.DataFrame(by_token.numpy(), columns=parts["part"])
