@@ -17,6 +17,7 @@ _CONFIGS = {
     "qwen3": (transformers.Qwen3Config, {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8}),
     "gemma2": (transformers.Gemma2Config, {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16}),
     "gpt_neox": (transformers.GPTNeoXConfig, {"intermediate_size": 48}),
+    "gpt2": (transformers.GPT2Config, {}),
     "mixtral": (transformers.MixtralConfig, {"intermediate_size": 48, "num_key_value_heads": 2, "num_local_experts": 4}),
 }
 FAMILIES = tuple(_CONFIGS)

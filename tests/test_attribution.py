@@ -6,35 +6,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from architectures import build, tokenizer
 from conftest import make_site
 
 from workbench.directions import Direction
 from workbench.errors import DataError, ModelError
 from workbench.models.attribution import attribution
+from workbench.models.hooked import HookedModel
 from workbench.models.loading import load_model
 
 TALK = [("user", "who are you?"), ("assistant", "i am the ghost of the hall.")]
-SHAPE = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}
 
 
-def random_model(family: str, tokenizer, full: bool = True):
-    """A small model of a family, all its weights random (norms and biases too), with the organism's tokenizer and template."""
-    import transformers as tf
-
-    grouped = SHAPE | {"num_key_value_heads": 2, "vocab_size": len(tokenizer)}
-    config = {
-        "llama": lambda: tf.LlamaConfig(**grouped, attention_bias=True),
-        "qwen3": lambda: tf.Qwen3Config(**grouped, head_dim=16),
-        "gemma2": lambda: tf.Gemma2Config(**grouped, head_dim=16, sliding_window=16),
-        "neox": lambda: tf.GPTNeoXConfig(**SHAPE, vocab_size=len(tokenizer)),
-        "gpt2": lambda: tf.GPT2Config(n_embd=48, n_layer=2, n_head=4, n_positions=256, vocab_size=len(tokenizer)),
-    }[family]()
-    torch.manual_seed(0)
-    hf = tf.AutoModelForCausalLM.from_config(config).eval()
+def shaken(family: str, full: bool = True) -> HookedModel:
+    """A small model of a family whose weights are all random, norms and biases too."""
+    hf = build(family)
+    torch.manual_seed(1)
     with torch.no_grad():
         for weight in hf.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
-    return load_model(hf, tokenizer=tokenizer, full=full)
+    return load_model(hf, tokenizer=tokenizer(), full=full)
 
 
 def some_direction(model, seed: int = 1) -> Direction:
@@ -42,9 +33,9 @@ def some_direction(model, seed: int = 1) -> Direction:
     return Direction(values, model.bare_site(), "some direction", "one end")
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "neox", "gpt2"])
-def test_the_parts_add_up_in_every_family(family, organism):
-    model = random_model(family, organism.tokenizer)
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gpt_neox", "gpt2"])
+def test_the_parts_add_up_in_every_family(family):
+    model = shaken(family)
     direction = some_direction(model)
     for layer in model.layers:
         found = attribution(model, TALK, direction, layer)
@@ -60,10 +51,10 @@ def test_the_parts_add_up_in_every_family(family, organism):
         np.testing.assert_allclose(found.tokens[found.parts["part"]].mean(), found.parts["contribution"], rtol=1e-9)
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2", "neox"])
-def test_a_heads_part_is_what_zeroing_it_takes_away(family, organism):
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_neox"])
+def test_a_heads_part_is_what_zeroing_it_takes_away(family):
     """Zero a head of the last block and see what its attention's output loses, a later norm's scale held as it was."""
-    model, head = random_model(family, organism.tokenizer), 2
+    model, head = shaken(family), 2
     direction = some_direction(model)
     found = attribution(model, TALK, direction, 1)
     rendered = model.render(TALK)

@@ -220,3 +220,16 @@ def test_another_models_axis_is_refused(organism, axis):
     foreign = Direction(axis.values, make_site(organism.n_layers, organism.d_model), "axis", "default")
     with pytest.raises(DataError, match="taken elsewhere"):
         who_or_what(organism, rollouts(), foreign)
+
+
+def test_a_text_that_is_too_long_under_one_prompt_is_left_out_under_all(organism, monkeypatch):
+    frame = rollouts()
+    frame.loc[2, "response"] = "a very long answer, " * 20
+    whole = plan_crossing(organism, frame, roles=6, texts=3)
+    longest = max(len(r.ids) for group in whole.readings.values() for r in group)
+    monkeypatch.setitem(vars(organism), "context", longest - 1)
+    plan = plan_crossing(organism, frame, roles=6, texts=3)
+    assert len(plan.texts) == len(whole.texts) - 1
+    assert frame.loc[2, "row"] not in set(plan.texts["row"])
+    assert {len(group) for group in plan.readings.values()} == {len(plan.texts)}
+    assert plan.notes == (f"1 of {len(whole.texts)} texts do not fit the context under every prompt",)

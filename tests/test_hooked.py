@@ -45,8 +45,8 @@ def test_the_last_hidden_state_is_taken_after_the_final_norm(family):
     last = thin.run_with_cache(ids)[thin.resid_post(thin.n_layers - 1)]
     assert not torch.allclose(last, plain.hidden_states[-1], atol=1e-3)
     body = reference.base_model
-    norm = body.final_layer_norm if family == "gpt_neox" else body.norm
-    assert torch.allclose(norm(last), plain.hidden_states[-1], atol=1e-5)
+    norm = {"gpt_neox": "final_layer_norm", "gpt2": "ln_f"}.get(family, "norm")
+    assert torch.allclose(getattr(body, norm)(last), plain.hidden_states[-1], atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

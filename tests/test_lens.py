@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import make_site
-from test_attribution import random_model, some_direction
+from test_attribution import shaken, some_direction
 
 from workbench.directions import Direction
 from workbench.errors import DataError, ModelError
@@ -15,20 +15,20 @@ NOBODY = [("user", "Who are you?"), ("assistant", "I am the ghost.")]
 
 
 # -- lens ---------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "neox", "gpt2"])
-def test_a_tokens_own_direction_raises_that_token(family, organism):
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gpt_neox", "gpt2"])
+def test_a_tokens_own_direction_raises_that_token(family):
     """The direction that the final norm turns into a token's unembedding."""
-    model = random_model(family, organism.tokenizer, full=False)
+    model = shaken(family, full=False)
     unembed = model.hf.get_output_embeddings().weight.detach()
     norms = [c for c in model.hf.base_model.children() if "norm" in type(c).__name__.lower()]
     weight = norms[-1].weight.detach() + (1 if family == "gemma2" else 0)
-    token = 700
+    token = 200
     towards = unembed[token] / weight
-    direction = Direction(towards[None].repeat(2, 1), model.bare_site(), "a token", "it")
+    direction = Direction(towards[None].repeat(model.n_layers, 1), model.bare_site(), "a token", "it")
     table = logit_lens(model, direction, 1, n=5)
     top = table[table["end"] == "+"]
     assert token in top["id"].tolist()
-    if family not in ("neox", "gpt2"):  # a LayerNorm also takes the mean off
+    if family not in ("gpt_neox", "gpt2"):  # a LayerNorm also takes the mean off
         assert top.iloc[0]["id"] == token
     assert top["logit"].is_monotonic_decreasing
     assert table[table["end"] == "-"]["logit"].is_monotonic_increasing

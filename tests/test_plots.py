@@ -12,6 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
+from plot_checks import check_themes
 
 from workbench import plots
 from workbench.errors import DataError, WorkbenchError
@@ -68,10 +69,7 @@ FIGURES = {
 # -- the house's look ---------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", FIGURES)
 def test_light_by_default_and_dark_on_request(name):
-    light, dark = FIGURES[name](), FIGURES[name](dark=True)
-    assert light.layout.template.layout.paper_bgcolor == theme.LIGHT.page
-    assert dark.layout.template.layout.paper_bgcolor == theme.DARK.page
-    assert light.layout.width is None, "figures take the width of their page"
+    check_themes(FIGURES[name])
 
 
 def test_the_blue_end_of_the_scale_is_the_assistant():

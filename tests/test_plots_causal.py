@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import plotly.io as pio
 import pytest
+from plot_checks import check_themes
 
 from workbench import plots
 from workbench.errors import DataError
@@ -90,11 +90,7 @@ DRAWN = {
 # -- all of them --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", DRAWN)
 def test_light_by_default_dark_on_request_and_as_wide_as_the_page(name):
-    light, dark = DRAWN[name](), DRAWN[name](dark=True)
-    assert light.layout.template.layout.paper_bgcolor == theme.LIGHT.page
-    assert dark.layout.template.layout.paper_bgcolor == theme.DARK.page
-    assert light.layout.width is None
-    assert pio.from_json(light.to_json()) == light
+    check_themes(DRAWN[name])
 
 
 @pytest.mark.parametrize(

@@ -113,14 +113,16 @@ def plan_crossing(model: HookedModel, rollouts: pd.DataFrame, roles: int = ROLES
         raise DataError("all responses are the same text: there is nothing to divide between prompt and text")
     prompts = {name: tuple(dict.fromkeys(found[name]["system"])) for name in chosen}
     readings = {name: [_read_under(model, prompts[name], i, text) for i, text in enumerate(table.to_dict("records"))] for name in chosen}
-    fits = np.array([[len(r.ids) <= model.context for r in group] for group in readings.values()]).all(0)
-    if fits.sum() < 2:
+    # A text takes part where it fits under every prompt: shares of variance need a full table.
+    fits = [i for i in range(len(table)) if all(len(group[i].ids) <= model.context for group in readings.values())]
+    if len(fits) < 2:
         raise DataError(f"under the longest prompt fewer than two texts fit the context of {model.context} tokens")
-    notes = [f"{(~fits).sum()} of {len(fits)} texts do not fit the context under every prompt"] if not fits.all() else []
+    left_out = len(table) - len(fits)
+    notes = [f"{left_out} of {len(table)} texts do not fit the context under every prompt"] if left_out else []
     if table["question"].nunique() == 1:
         notes.append("all texts answer one question: what it asks cannot be told from who answers")
-    kept = {name: [r for r, fit in zip(group, fits, strict=True) if fit] for name, group in readings.items()}
-    return CrossingPlan(prompts, table[fits].reset_index(drop=True), kept, tuple(notes))
+    kept = {name: [group[i] for i in fits] for name, group in readings.items()}
+    return CrossingPlan(prompts, table.iloc[fits].reset_index(drop=True), kept, tuple(notes))
 
 
 def read_prompt(model: HookedModel, plan: CrossingPlan, prompt: str, axis: Direction) -> tuple[np.ndarray, Tensor]:
@@ -148,7 +150,7 @@ def _usable(rollouts: pd.DataFrame) -> pd.DataFrame:
     said = [Conversation.of(json.loads(m) if isinstance(m, str) else m).turns for m in rows["messages"]]
     system = ["\n\n".join(t.text for t in turns if t.speaker == "system") for turns in said]
     question = [turns[-1].text for turns in said]
-    ids = rows["response_ids"] if "response_ids" in rows else [()] * len(rows)
+    ids = rows["response_ids"] if "response_ids" in rows else pd.Series([()] * len(rows), index=rows.index)
     named = rows["row"] if "row" in rows else [str(i) for i in rows.index]
     kept = rows.assign(row=named, system=system, question=question, response_ids=ids)
     return kept[["row", "role", "system", "question", "response", "response_ids"]].reset_index(drop=True)

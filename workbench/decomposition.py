@@ -13,7 +13,7 @@ from .conversations import DEFAULT_ROLE
 from .crossing import ROLES, TEXTS, Crossed, gather, plan_crossing, read_prompt
 from .directions import Direction, contrast
 from .errors import DataError
-from .evaluation.statistics import interval
+from .evaluation.statistics import correlation, interval
 from .models.hooked import HookedModel
 
 SOURCES = ("prompt", "text", "rest")
@@ -152,8 +152,8 @@ def _correlations(crossed: Crossed, effects: np.ndarray, scores: Mapping[str, fl
     for slot, layer in enumerate(crossed.layers):
         x, y = effects[known, slot], own[:, slot]
         redrawn = [rng.integers(len(x), size=len(x)) for _ in range(n_boot)]
-        found = interval(_r(x, y), np.array([_r(x[i], y[i]) for i in redrawn]))
-        null = interval(0.0, np.array([_r(x, rng.permutation(y)) for _ in range(n_boot)]))
+        found = interval(correlation(x, y), np.array([correlation(x[i], y[i]) for i in redrawn]))
+        null = interval(0.0, np.array([correlation(x, rng.permutation(y)) for _ in range(n_boot)]))
         rows.append(
             {
                 "layer": layer,
@@ -172,12 +172,6 @@ def _own_scores(crossed: Crossed) -> np.ndarray:
     """[prompt, layer]: the mean projection of each role's own texts under its own prompt."""
     writers = crossed.texts["role"].to_numpy()
     return np.stack([crossed.projections[i, writers == name].mean(0) for i, name in enumerate(crossed.prompts)])
-
-
-def _r(x: np.ndarray, y: np.ndarray) -> float:
-    if x.std() == 0 or y.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
 
 
 def _prompt_axis(crossed: Crossed, axis: Direction, n_boot: int, seed: int) -> tuple[Direction | None, pd.DataFrame]:

@@ -256,7 +256,7 @@ def sweep_step(run: Run, model: Lazy, watch: Watch) -> None:
     vectors = run.role_vectors
     keep_words(run, model)
     words, with_vector = words_of(run), f"role in {sorted(vectors.rows['role'])}"
-    acts, words = acts.where(with_vector), words and words.where(with_vector)
+    acts, words = acts.where(with_vector), None if words is None else words.where(with_vector)
     seed = run.config["seed"]
     try:
         splits = make_splits(acts.rows["role"], acts.rows["question_index"].tolist(), seed)

@@ -67,6 +67,12 @@ def separation(
     return interval(statistic(positive, negative), draws), draws
 
 
+def correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float:
+    """Pearson's r; NaN where one side does not vary."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
+
+
 def interval(value: float, draws: np.ndarray) -> Interval:
     """The 95 % percentile interval of bootstrap draws around a value; NaN draws are left out, infinite ones count."""
     draws = draws[~np.isnan(draws)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..conversations import Conversation
 from ..directions import Direction
 from ..errors import DataError, ModelError
+from .extraction import render_whole
 from .hooked import HookedModel
 
 TOLERANCE = 1e-5
@@ -47,7 +48,7 @@ class Attribution:
 
     def by_layer(self) -> pd.DataFrame:
         """Contributions summed to one row a layer and kind (``embedding`` at layer -1): ``layer, kind, contribution``."""
-        return self.parts.groupby(["layer", "kind"], sort=False, as_index=False)["contribution"].sum()
+        return self.parts.groupby(["layer", "kind"], sort=False)["contribution"].sum().reset_index()
 
 
 def attribution(
@@ -80,7 +81,7 @@ def attribution(
     if not model.full:
         raise ModelError(f"heads and MLPs of {model.name} are not exposed: load it with full=True")
     direction.check_use(model.bare_site([layer]), transfer)
-    rendered = model.render(conversation if isinstance(conversation, Conversation) else Conversation.of(conversation))
+    rendered = render_whole(model, conversation)
     start, end = rendered.span(message).tokens
     if start == end:
         raise DataError(f"message {message} of this conversation has no token to read")

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..activations import Activations
 from ..conversations import Conversation
 from ..errors import ChatError, DataError
-from .chat import token_range
+from .chat import Rendered, token_range
 from .hooked import Hook, HookedModel
 
 Progress = Callable[[int, int], None]
@@ -194,6 +194,14 @@ def _pool_batch(model: HookedModel, batch: Batch, layers: Sequence[int]) -> Tens
     return out
 
 
+def render_whole(model: HookedModel, conversation: Conversation | str | Sequence) -> Rendered:
+    """A conversation that fits the model's context, rendered; a longer one is an error."""
+    rendered = model.render(conversation)
+    if len(rendered.ids) > model.context:
+        raise DataError(f"a conversation of {len(rendered.ids)} tokens; the context of {model.name} is {model.context}")
+    return rendered
+
+
 def token_activations(model: HookedModel, conversation: Conversation, layers: Sequence[int] | None = None) -> Activations:
     """The residual stream at every token of one conversation.
 
@@ -203,10 +211,7 @@ def token_activations(model: HookedModel, conversation: Conversation, layers: Se
         A row a token with columns ``token`` (position), ``text``, ``message`` (index of the turn, -1 for the
         template's own tokens) and ``speaker``.
     """
-    rendered = model.render(conversation)
-    site = model.site(layers, pooling="token")
-    if len(rendered.ids) > model.context:
-        raise DataError(f"a conversation of {len(rendered.ids)} tokens; the context of {model.name} is {model.context}")
+    rendered, site = render_whole(model, conversation), model.site(layers, pooling="token")
     cache = model.run_with_cache(torch.tensor([rendered.ids]), [model.resid_post(layer) for layer in site.layers])
     values = torch.stack([tensor[0].float().cpu() for tensor in cache.values()], dim=1)
     table = pd.DataFrame({"token": range(len(rendered.ids)), "text": [model.tokenizer.decode([i]) for i in rendered.ids]})

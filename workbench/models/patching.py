@@ -14,6 +14,7 @@ from ..conversations import Conversation
 from ..directions import Direction
 from ..errors import DataError
 from .chat import Rendered
+from .extraction import render_whole
 from .hooked import HookedModel
 
 TOKEN_BUDGET = 4096
@@ -54,7 +55,7 @@ def patching(
         Where the two do not end alike, or their projections do not differ.
     """
     direction.check_use(model.bare_site([layer]), transfer)
-    own, other = _rendered(model, conversation), _rendered(model, donor)
+    own, other = render_whole(model, conversation), render_whole(model, donor)
     shared = _shared_end(own.ids, other.ids)
     start, end = own.span(-1).tokens
     if shared < len(own.ids) - start:
@@ -124,13 +125,6 @@ def _patched(
 
         values += reader.read(torch.tensor([own.ids] * len(group)), [(model.resid_post(layer), put)]).tolist()
     return values
-
-
-def _rendered(model: HookedModel, conversation: Conversation | Sequence) -> Rendered:
-    rendered = model.render(conversation if isinstance(conversation, Conversation) else Conversation.of(conversation))
-    if len(rendered.ids) > model.context:
-        raise DataError(f"a conversation of {len(rendered.ids)} tokens; the context of {model.name} is {model.context}")
-    return rendered
 
 
 def _shared_end(a: Sequence[int], b: Sequence[int]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ..activations import Activations
@@ -14,7 +13,7 @@ from ..directions import Direction, contrast, role_vectors
 from ..errors import ModelError
 from ..evaluation.conditions import evaluate
 from ..evaluation.splits import Splits, make_splits
-from ..evaluation.statistics import auc, wilson
+from ..evaluation.statistics import auc, correlation, wilson
 from ..judging import judge
 from ..library import load_questions, load_roles
 from ..models.extraction import extract
@@ -144,7 +143,7 @@ def _separation_rows(acts: Activations, splits: Splits, axis: Direction, layer: 
         bounded("AUC, default against unseen roles", f"{area}", area.value, ">=", 0.85),
     ]
     for name, group, bound in (("trained", trained, 0.93), ("unseen", unseen, 0.90)):
-        r = _correlation(scores[group].to_numpy(), [world.persona(role).a for role in group])
+        r = correlation(scores[group].to_numpy(), [world.persona(role).a for role in group])
         rows.append(bounded(f"r(projection, true a), {name} roles", f"{r:.3f} n={len(group)}", r, ">=", bound))
     return rows
 
@@ -165,7 +164,7 @@ def _space_rows(vectors: Activations, world: World, layer: int) -> list[Row]:
     latents = {trait: [world.persona(r).traits[trait] for r in roles["role"]] for trait in p.TRAITS}
     latents["a squared (horseshoe)"] = [world.persona(r).a ** 2 for r in roles["role"]]
     for trait, planted in latents.items():
-        by_component = {name: abs(_correlation(roles[name].to_numpy(), planted)) for name in names}
+        by_component = {name: abs(correlation(roles[name].to_numpy(), planted)) for name in names}
         best = max(by_component, key=lambda name: by_component[name])
         figure = f"{by_component[best]:.3f} in {best.upper()}"
         if trait in ("warmth", "formality", "brevity"):
@@ -184,11 +183,7 @@ def base_rows(base: HookedModel, world: World) -> list[Row]:
     acts = extract(base, table.assign(end=table["text"].str.len()))
     vectors = acts.mean("role")
     planted = [world.persona(role).a for role in vectors.rows["role"]]
-    found = {layer: abs(_correlation(PersonaSpace(layer).fit(vectors).transform(vectors)[:, 0], planted)) for layer in base.layers}
+    found = {layer: abs(correlation(PersonaSpace(layer).fit(vectors).transform(vectors)[:, 0], planted)) for layer in base.layers}
     best = max(found, key=lambda layer: found[layer])
     figure = f"{found[best]:.3f} at layer {best}, the best; {min(found.values()):.3f} at the worst"
     return [bounded("base model: |r(PC1 of stories, a)|", figure, found[best], ">=", 0.9)]
-
-
-def _correlation(x: np.ndarray, y: list[float]) -> float:
-    return float(np.corrcoef(x, np.asarray(y))[0, 1])

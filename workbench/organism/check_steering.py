@@ -13,7 +13,7 @@ from ..evaluation.prompts import Prompt
 from ..models.hooked import HookedModel
 from ..models.measuring import residual_norms
 from ..progress import Watch
-from ..steering import STRENGTHS, dose_response, steering_conditions, trend
+from ..steering import LOST, STRENGTHS, dose_response, steering_conditions, trend
 from ..store import Run
 from ..testbed import REPORTING
 from ..thresholds import Norms
@@ -54,7 +54,7 @@ def steering_rows(run: Run, model: HookedModel, watch: Watch, seed: int) -> list
 def _steering_place(
     model: HookedModel, axis: Direction, norms: Norms, tuning: Sequence[Prompt], grader: Grader, watch: Watch
 ) -> tuple[int, str]:
-    """The layer and positions at which the range's far end refuses most and both of its ends keep most right answers."""
+    """Of the places where both ends of the range keep answers whole (or of those that lose least), the one that refuses most."""
     ends = {
         (layer, positions): steering_conditions(axis, layer, norms, TUNING_STEPS, positions)
         for layer, positions in product(model.layers, STEERED)
@@ -64,8 +64,9 @@ def _steering_place(
     done = evaluate(model, tuning, grader, flat, batch_size=200, progress=lambda n, total: watch("steering, place", n, total))
     rates = lookup(done.rates(n_boot=10))
 
-    def score(place: tuple[int, str]) -> float:
+    def score(place: tuple[int, str]) -> tuple[float, float]:
         low, high = (c.name for c in tried[place])
-        return min(rates[low, "right"]["rate"], rates[high, "right"]["rate"]) - rates[high, "compliance"]["rate"]
+        kept = min(rates[low, "right"]["rate"], rates[high, "right"]["rate"])
+        return min(kept, 1 - LOST), -rates[high, "compliance"]["rate"]
 
     return max(tried, key=score)

@@ -10,7 +10,7 @@ from ..conversations import DEFAULT_ROLE
 from ..decomposition import who_or_what
 from ..directions import Direction, contrast, role_vectors
 from ..evaluation.splits import Splits
-from ..evaluation.statistics import auc, interval
+from ..evaluation.statistics import auc, correlation, interval
 from ..models.hooked import HookedModel
 from ..progress import Watch
 from ..sweeps import kept_responses, layer_separation
@@ -36,7 +36,7 @@ def words_rows(acts: Activations, words: Activations, splits: Splits, axis: Dire
     vectors = role_vectors(words.where(f"question_index in {questions}"), min_count=1)
     scores = pd.Series(vectors.project(bag).iloc[:, 0].to_numpy(), index=vectors.rows["role"])
     by_group = {"trained": [n for n in scores.index if n != DEFAULT_ROLE and n not in unseen], "unseen": unseen}
-    said = [f"{group} {_r(scores[names], [world.persona(n).a for n in names]):.3f}" for group, names in by_group.items()]
+    said = [f"{group} {correlation(scores[names], [world.persona(n).a for n in names]):.3f}" for group, names in by_group.items()]
     return [
         printed("layer -1 (bag of input embeddings): r(projection, true a)", ", ".join(said)),
         printed("layer -1: AUC, default against unseen roles", f"{of_words:.3f}"),
@@ -52,21 +52,19 @@ def crossing_rows(model: HookedModel, rollouts: pd.DataFrame, axis: Direction, w
     found = who_or_what(
         model, met, axis, scores=latent, seed=seed, n_boot=N_BOOT, progress=lambda done, n: watch("prompts x texts", done, n)
     )
-    table = found.correlations.set_index("layer")
-    best = table["r"].idxmax()
-    row, cosine = table.loc[best], found.cosines.set_index("layer").loc[best]
+    by_layer = found.correlations.to_dict("records")
+    row = max(by_layer, key=lambda record: record["r"])
+    best = int(row["layer"])
+    cosine = float(found.cosines.loc[found.cosines["layer"] == best, "cosine"].iloc[0])
     shares = found.shares.pivot(index="layer", columns="source", values="share")
     covered = row["null_low"] <= 0 <= row["null_high"]
-    figure = f"{row['r']:.3f} [{row['low']:.3f}, {row['high']:.3f}] at layer {best}, the best; {table['r'].min():.3f} at the worst"
+    worst = min(record["r"] for record in by_layer)
+    figure = f"{row['r']:.3f} [{row['low']:.3f}, {row['high']:.3f}] at layer {best}, the best; {worst:.3f} at the worst"
     chance = f"[{row['null_low']:.3f}, {row['null_high']:.3f}]"
     divided = "; ".join(f"{n}: {s['prompt']:.3f} / {s['text']:.3f} / {s['rest']:.3f}" for n, s in shares.iterrows())
     return [
         bounded("same text, other role's prompt: r(prompt's effect, true a)", figure, row["r"], ">=", 0.75),
         Row("the same with shuffled prompts", f"95 % within {chance}", "covers 0", "pass" if covered else "FAIL"),
         printed("variance of projections, prompt / text / rest by layer", divided),
-        printed(f"axis of prompts' effects: cosine with the axis, layer {best}", f"{cosine['cosine']:.3f}"),
+        printed(f"axis of prompts' effects: cosine with the axis, layer {best}", f"{cosine:.3f}"),
     ]
-
-
-def _r(x: pd.Series, y: list[float]) -> float:
-    return float(np.corrcoef(x.to_numpy(), np.asarray(y))[0, 1])

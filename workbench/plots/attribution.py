@@ -10,8 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
-from .lens import literal
-from .theme import dress, need, numbers
+from .theme import dress, need, numbers, safe
 
 KINDS = ("embedding", "head", "bias", "mlp")
 """What a part can be."""
@@ -82,7 +81,7 @@ def _cells(frame: pd.DataFrame) -> tuple[dict[tuple[int, int | str], dict[str, A
         place = (-1, "embedding") if kind == "embedding" else (int(layer), int(head) if kind == "head" else str(kind))
         if place in cells:
             raise DataError(f"attribution_map needs one row a part; {name} occurs twice")
-        cells[place] = {"name": literal(name), "kind": str(kind), "value": value if math.isfinite(value) else math.nan}
+        cells[place] = {"name": safe(name), "kind": str(kind), "value": value if math.isfinite(value) else math.nan}
     if not any(cell["kind"] == "head" and not math.isnan(cell["value"]) for cell in cells.values()):
         raise DataError("attribution_map needs the contribution of at least one head; all are missing")
     embedding = cells.pop((-1, "embedding"), None)

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from ..errors import DataError
 from .steering import percent_ticks
-from .sweep import BOTTOM_PX, PANEL_PX, TOP_PX, Panel, _band, _draw
+from .sweep import BOTTOM_PX, PANEL_PX, TOP_PX, Panel, draw_band, draw_panel
 from .theme import dress, need, numbers
 
 SOURCES = ("prompt", "text", "rest")
@@ -60,8 +60,8 @@ def variance_shares(frame: pd.DataFrame, correlations: pd.DataFrame | None = Non
     figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=GAP_PX / inner, row_heights=heights)
     attrs = {k: v for k, v in frame.attrs.items() if k != "layer"}
     dress(figure, "Prompt or text", attrs, dark, inner + TOP_PX + BOTTOM_PX)
-    _draw(figure, wide, PROMPT, 1)
-    _draw(figure, wide, OTHERS, 2)
+    draw_panel(figure, wide, PROMPT, 1)
+    draw_panel(figure, wide, OTHERS, 2)
     seen = [value for name in ("prompt", "prompt_low", "prompt_high") for value in wide[name] if not math.isnan(value)]
     top = 1.1 * max(LEAST, *seen)
     figure.update_yaxes(percent_ticks(0, top), range=[min(0, *seen), top], row=1)
@@ -127,12 +127,12 @@ def _correlation_panel(frame: pd.DataFrame) -> Panel:
 
 def _draw_correlations(figure: go.Figure, frame: pd.DataFrame, panel: Panel) -> None:
     """The band of chance undermost; intervals as lines, because a second band would not be told from the first."""
-    _band(figure, frame, "null", "chance", 3)
+    draw_band(figure, frame, "null", "chance", 3)
     layers, low, high = [int(n) for n in frame["layer"]], numbers(frame, "low"), numbers(frame, "high")
     known = [(n, a, b) for n, a, b in zip(layers, low, high, strict=True) if not math.isnan(a + b)]
     x = [value for n, _, _ in known for value in (n, n, None)]
     y = [value for _, a, b in known for value in (a, b, None)]
     lines = go.Scatter(x=x, y=y, mode="lines", name="correlation, interval", line={"width": 1.3}, opacity=0.75, hoverinfo="skip")
     figure.add_trace(lines, row=3, col=1)
-    _draw(figure, frame, panel, 3)
+    draw_panel(figure, frame, panel, 3)
     figure.update_yaxes(range=[-1.05, 1.05], tickvals=[-1, 0, 1], row=3)

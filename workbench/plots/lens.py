@@ -60,17 +60,12 @@ def lens_words(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
     return figure
 
 
-def literal(text: object) -> str:
-    """Text from data that nothing interprets: no tag, no entity, and no formula where a notebook has MathJax."""
-    return safe(text).replace("$", "&#36;")
-
-
 def spelled(token: object, width: int = WIDTH) -> str:
     """A token on one line, so that what cannot be seen is seen; shortened with an ellipsis."""
     text = "".join(_visible(character) for character in str(token)) or "(empty)"
     # A mark that has no letter to stand on would land on what is drawn before it.
     text = f"◌{text}" if unicodedata.category(text[0]).startswith("M") else text
-    return literal(text if len(text) <= width else text[: width - 1] + "…")
+    return safe(text if len(text) <= width else text[: width - 1] + "…")
 
 
 def _visible(character: str) -> str:
@@ -111,7 +106,7 @@ def _draw(figure: go.Figure, side: list[dict[str, Any]], end: str, column: int) 
     ranks = [row["rank"] for row in side]
     bars = go.Bar(
         x=[row["logit"] for row in side], y=ranks, orientation="h", name=word, marker={"color": colour},
-        text=[literal(row["token"]) for row in side], textposition="none", hovertext=[_hover(row) for row in side], hoverinfo="text",
+        text=[safe(row["token"]) for row in side], textposition="none", hovertext=[_hover(row) for row in side], hoverinfo="text",
     )  # fmt: skip
     figure.add_trace(bars, row=1, col=column)
     outer = "left" if end == "-" else "right"
@@ -122,4 +117,4 @@ def _draw(figure: go.Figure, side: list[dict[str, Any]], end: str, column: int) 
 
 
 def _hover(row: dict[str, Any]) -> str:
-    return f"<b>{spelled(row['token'], 44)}</b><br>logit {row['logit']:+.4g}<br>rank {row['rank']}, token {literal(row['id'])}"
+    return f"<b>{spelled(row['token'], 44)}</b><br>logit {row['logit']:+.4g}<br>rank {row['rank']}, token {safe(row['id'])}"

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from ..errors import DataError
 from .attribution import signed
-from .lens import literal, spelled
-from .theme import NEUTRAL, need, new_figure, numbers, present
+from .lens import spelled
+from .theme import NEUTRAL, need, new_figure, numbers, present, safe
 
 HEIGHT, LEAST_PX, MOST_PX, TITLE_PX = 460, 14, 34, 130
 """Height that the layers share, what one of them gets at least and at most, and what the axis's title needs, in pixels."""
@@ -64,7 +64,7 @@ def _subtitle(attrs: dict[Any, Any]) -> str:
     known = [str(attrs["model"])] if "model" in attrs else []
     known += [f"read at layer {attrs['read_at']}"] if "read_at" in attrs else []
     own, donor = (f" ({signed(float(attrs[key]))})" if present(attrs.get(key)) else "" for key in ("own", "donor"))
-    lines = [literal(", ".join(known)), f"restored: 0 = the conversation's own projection{own}", f"1 = the donor's{donor}"]
+    lines = [safe(", ".join(known)), f"restored: 0 = the conversation's own projection{own}", f"1 = the donor's{donor}"]
     return "<br>".join(filter(None, lines))
 
 

@@ -78,7 +78,7 @@ def layer_sweep(frame: pd.DataFrame, recommended: int | None = None, dark: bool 
     figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=spacing)
     dress(figure, "Layer by layer", {k: v for k, v in frame.attrs.items() if k != "layer"}, dark, inner + TOP_PX + BOTTOM_PX)
     for row, panel in enumerate(panels, start=1):
-        _draw(figure, frame, panel, row)
+        draw_panel(figure, frame, panel, row)
     layers = [int(n) for n in frame["layer"]]
     step = max(1, math.ceil((layers[-1] - layers[0] + 1) / 12))
     figure.update_xaxes(range=[layers[0] - 0.5, layers[-1] + 0.5], tick0=max(0, layers[0]), dtick=step, showgrid=False)
@@ -93,7 +93,8 @@ def layer_sweep(frame: pd.DataFrame, recommended: int | None = None, dark: bool 
     return figure
 
 
-def _draw(figure: go.Figure, frame: pd.DataFrame, panel: Panel, row: int) -> None:
+def draw_panel(figure: go.Figure, frame: pd.DataFrame, panel: Panel, row: int) -> None:
+    """The lines of a panel with their bands, its guide and its title; ``layer`` along x."""
     layers = [int(n) for n in frame["layer"]]
     several = len(panel.lines) > 1
     for dash, (column, name) in zip(DASHES, panel.lines.items(), strict=False):
@@ -101,7 +102,7 @@ def _draw(figure: go.Figure, frame: pd.DataFrame, panel: Panel, row: int) -> Non
             continue
         values = numbers(frame, column)
         if {f"{column}_low", f"{column}_high"} <= set(frame.columns):
-            _band(figure, frame, column, name, row)
+            draw_band(figure, frame, column, name, row)
         line = go.Scatter(
             x=layers, y=values, name=name, mode="lines+markers", line={"width": 1.8, "dash": dash},
             marker={"size": 5, "line": {"width": 0}}, hovertemplate=(f"{name}: " if several else "") + "%{y:.3~f}<extra></extra>",
@@ -117,7 +118,7 @@ def _draw(figure: go.Figure, frame: pd.DataFrame, panel: Panel, row: int) -> Non
     )  # fmt: skip
 
 
-def _band(figure: go.Figure, frame: pd.DataFrame, column: str, name: str, row: int) -> None:
+def draw_band(figure: go.Figure, frame: pd.DataFrame, column: str, name: str, row: int) -> None:
     """The interval as one polygon for each stretch without gaps, and its ends as unseen lines, which ``data`` reads."""
     layers = [int(n) for n in frame["layer"]]
     low, high = numbers(frame, f"{column}_low"), numbers(frame, f"{column}_high")

@@ -102,8 +102,11 @@ def need(frame: pd.DataFrame, columns: Iterable[str], what: str, empty: bool = F
 
 
 def safe(text: object) -> str:
-    """Text from data for places where Plotly reads tags; quotes stay as they are, because Plotly cannot decode them."""
-    return html.escape(str(text), quote=False)
+    """Text from data for places where Plotly reads tags and, in notebooks, formulas between dollar signs.
+
+    Quotes stay as they are, because Plotly cannot decode them.
+    """
+    return html.escape(str(text), quote=False).replace("$", "&#36;")
 
 
 def wrapped(text: object, width: int = 48) -> str:
