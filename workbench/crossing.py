@@ -16,7 +16,7 @@ from .activations import Activations, Site
 from .conversations import DEFAULT_ROLE, Conversation
 from .directions import Direction
 from .errors import DataError
-from .models.extraction import Reading, pooled, readings_of
+from .models.extraction import Reading, pooled, rollout_reading
 from .models.hooked import HookedModel
 
 ROLES, TEXTS = 24, 6
@@ -166,9 +166,4 @@ def _texts_of(rows: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
 
 def _read_under(model: HookedModel, prompts: Sequence[str], number: int, text: dict) -> Reading:
     conversation = Conversation.of(text["question"], system=prompts[number % len(prompts)])
-    ids = tuple(map(int, text["response_ids"])) if text["response_ids"] is not None else ()
-    if ids:
-        prompt = model.chat_format.prompt_ids(conversation)
-        return Reading((*prompt, *ids), len(prompt), len(prompt) + len(ids))
-    row = pd.DataFrame([{"messages": conversation.to_list(), "response": text["response"]}])
-    return readings_of(model, row)[0]
+    return rollout_reading(model, text | {"messages": conversation.to_list()})

@@ -80,7 +80,7 @@ def extract(
 
 def readings_of(model: HookedModel, rows: pd.DataFrame) -> list[Reading]:
     """Token ids and span of each row; an error names the row whose span cannot be proven."""
-    make = _text_reading if "text" in rows else _rollout_reading
+    make = _text_reading if "text" in rows else rollout_reading
     readings = []
     for index, row in enumerate(rows.to_dict("records")):
         try:
@@ -94,7 +94,8 @@ def readings_of(model: HookedModel, rows: pd.DataFrame) -> list[Reading]:
     return readings
 
 
-def _rollout_reading(model: HookedModel, row: dict[str, Any]) -> Reading:
+def rollout_reading(model: HookedModel, row: dict[str, Any]) -> Reading:
+    """Token ids and span of one rollout, however long; an error where the span cannot be proven."""
     messages = row["messages"]
     conversation = Conversation.of(json.loads(messages) if isinstance(messages, str) else messages)
     answer = row.get("response_ids")
