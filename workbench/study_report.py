@@ -116,7 +116,8 @@ def study_figures(run: Run, space: PersonaSpace, axis: Direction, roles: pd.Data
         shown["layer_sweep"] = ReportFigure(
             "Layer by layer",
             "Axis and components fitted on one split of roles and questions, responses scored on another; bands are 95 % "
-            "intervals over roles. Axis length is relative to the mean norm of response means, which holds no special tokens.",
+            "intervals over roles. Axis length is relative to the mean norm of response means, which holds no special tokens. "
+            '"words" is a bag of input embeddings: what the responses\' words say before any block has read them.',
             plots.layer_sweep(sweep, recommended=space.layer),
         )
     return shown
