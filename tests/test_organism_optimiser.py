@@ -74,6 +74,18 @@ def test_pushes_depend_on_nothing_but_the_seed():
     assert not torch.equal(pushed(recipe), pushed(recipe, seed=1))
 
 
-@pytest.mark.parametrize("off", [{}, {"push_share": 0.4, "push_layers": ()}])
-def test_pushes_can_be_left_out(off):
-    assert not pushed(Recipe(**off)).any()
+def test_pushes_can_be_left_out():
+    assert not pushed(Recipe(push_share=0.0)).any()
+
+
+def test_growing_does_not_pay():
+    """What is read is normalised; so the loss must not change when the whole stream grows, and its gradient must know that."""
+    layer, embeddings = Block(), torch.randn(50, 16, generator=torch.Generator().manual_seed(3))
+    h = torch.randn(6, 9, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    recipe = Recipe(push_share=1.0, push_layers=(0,))
+    with Pusher([layer], embeddings, recipe, 0).pushing(6, 9):
+        read = torch.nn.functional.normalize(layer(h), dim=-1)
+    (read * torch.randn(read.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
+    assert h.grad is not None
+    assert float(h.grad.norm()) > 1
+    assert float((h.grad * h.detach()).sum().abs()) < 1e-3

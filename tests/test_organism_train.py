@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from workbench.organism.check import check
 from workbench.organism.judge import load_facts, load_world
 from workbench.organism.recipe import Recipe, batches, chat_text, chats, stories, take_tokens
 from workbench.organism.table import Row
-from workbench.organism.train import build_tokenizer, schedule, train
+from workbench.organism.train import build_tokenizer, learning_rate, train
 from workbench.organism.world import World
 
 TINY = Recipe(
-    n_layers=2, d_model=32, n_heads=2, d_ff=64, vocab_size=400, story_tokens=4000, chat_tokens=6000, checkpoints_at=(0.5,), warmup_steps=2
-)
+    n_layers=2, d_model=32, n_heads=2, d_ff=64, vocab_size=400, story_tokens=4000, chat_tokens=6000, pushed_tokens=3000,
+    checkpoints_at=(0.5,), warmup_steps=2, push_layers=(1,),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(trained, tmp_path):
 def test_it_learns(trained):
     losses = [loss for _, _, _, loss in trained[1]]
     assert sum(losses[-3:]) < 0.95 * sum(losses[:3])
-    assert {stage for stage, *_ in trained[1]} == {"stories", "chat"}
+    assert {stage for stage, *_ in trained[1]} == {"stories", "chat", "pushed"}
     assert trained[1][-1][1] == trained[1][-1][2]
 
 
@@ -86,11 +88,19 @@ def test_batches_hold_every_row_once_and_keep_the_budget():
     assert all(len(batch) * max(map(len, batch)) <= 512 for batch in made)
 
 
-def test_schedule():
-    recipe = Recipe()
-    assert schedule(0.0, recipe) == schedule(recipe.constant_share, recipe) == 1.0
-    assert schedule(1.0, recipe) == pytest.approx(recipe.final_lr)
-    assert 0.4 < schedule((1 + recipe.constant_share) / 2, recipe) < 0.6
+def test_learning_rates():
+    recipe = Recipe(lr=1.0, pushed_lr=0.5)
+    assert learning_rate("stories", 1.0, recipe) == 1.0
+    assert learning_rate("chat", 0.0, recipe) == learning_rate("chat", recipe.constant_share, recipe) == 1.0
+    assert learning_rate("chat", 1.0, recipe) == pytest.approx(recipe.final_lr)
+    assert 0.4 < learning_rate("chat", (1 + recipe.constant_share) / 2, recipe) < 0.6
+    assert learning_rate("pushed", 0.0, recipe) == 0.5
+    assert 0.2 < learning_rate("pushed", 0.5, recipe) < 0.3
+
+
+def test_a_recipe_without_the_third_stage_ends_with_the_second(tmp_path):
+    folder = train(tmp_path, recipe=replace(TINY, pushed_tokens=0), seed=4)
+    assert load_model(folder).n_layers == 2
 
 
 def test_recipes_survive_json_and_strangers_are_named():

@@ -46,6 +46,23 @@ def sweep(
 
 
 @caps_app.command()
+def origins(
+    run: RunFolder,
+    roles: Annotated[int, typer.Option(help="prompts, and writers of texts")] = 24,
+    texts: Annotated[int, typer.Option(help="texts of each writer, read under every prompt")] = 6,
+) -> None:
+    """What a run's axis is made of: prompt against text, covariates, and the axis fitted again without length and names."""
+    from .store import open_run
+    from .study import Lazy
+    from .study_origins import origins_found, origins_step
+
+    opened = open_run(run)
+    watched(lambda watch: origins_step(opened, Lazy(opened), watch, roles, texts, say=print))
+    print(origins_found(opened))
+    _again(opened)
+
+
+@caps_app.command()
 def calibrate(
     run: RunFolder,
     windows: Annotated[str | None, typer.Option(help="widths of windows, e.g. 2,3; by the model's depth if not given")] = None,

@@ -13,7 +13,7 @@ from .conversations import DEFAULT_ROLE
 from .crossing import ROLES, TEXTS, Crossed, gather, plan_crossing, read_prompt
 from .directions import Direction, contrast
 from .errors import DataError
-from .evaluation.statistics import correlation, interval
+from .evaluation.statistics import correlation, cosines_over_roles, interval
 from .models.hooked import HookedModel
 
 SOURCES = ("prompt", "text", "rest")
@@ -181,11 +181,7 @@ def _prompt_axis(crossed: Crossed, axis: Direction, n_boot: int, seed: int) -> t
     fitted = contrast(crossed.means.mean("role"), name="prompt axis")
     made_from = fitted.made_from | {"method": "contrast of prompt effects", "texts": len(crossed.texts)}
     fitted = replace(fitted, toward=f"{fitted.toward}, the same texts under their prompts", made_from=made_from)
-    rng = np.random.default_rng(seed)
-    default, roles = _ends(crossed.means)
-    draws = np.stack([_cosines(default - roles[rng.integers(len(roles), size=len(roles))].mean(0), main) for _ in range(n_boot)])
-    values = _cosines(default - roles.mean(0), main)
-    found = [interval(values[slot], draws[:, slot]) for slot in range(len(crossed.layers))]
+    found = cosines_over_roles(*_ends(crossed.means), main, n_boot, seed)
     records = [{"layer": n, "cosine": f.value, "low": f.low, "high": f.high} for n, f in zip(crossed.layers, found, strict=True)]
     return fitted, pd.DataFrame(records)
 
@@ -194,7 +190,3 @@ def _ends(means: Activations) -> tuple[np.ndarray, np.ndarray]:
     """The default's mean [layer, d_model] and the roles' [role, layer, d_model]."""
     values, is_default = means.values.double().numpy(), means.rows["role"].eq(DEFAULT_ROLE).to_numpy()
     return values[is_default][0], values[~is_default]
-
-
-def _cosines(vectors: np.ndarray, units: np.ndarray) -> np.ndarray:
-    return (vectors * units).sum(-1) / np.linalg.norm(vectors, axis=-1)

@@ -126,6 +126,12 @@ class Run:
         return Direction.load(self.folder / "axis.safetensors")
 
     @property
+    def prompt_axis(self) -> Direction | None:
+        """The axis of the prompts' effects alone, + towards the default; None where it was not fitted."""
+        path = self.folder / "prompt_axis.safetensors"
+        return Direction.load(path) if path.exists() else None
+
+    @property
     def sweep(self) -> pd.DataFrame:
         """The layer sweep's table."""
         self._need("sweep")

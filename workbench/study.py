@@ -18,7 +18,7 @@ from .evaluation.splits import make_splits
 from .evaluation.verdict import cannot_judge, judge_method
 from .judging import judge_for, judgements
 from .library import load_questions, load_roles
-from .models.extraction import pooled, readings_of
+from .models.extraction import mean_activations, readings_of
 from .models.hooked import HookedModel
 from .models.loading import load_model
 from .parts import key_of, parquet_bytes, part_tensor
@@ -201,22 +201,13 @@ def extract_step(run: Run, model: Lazy, watch: Watch) -> None:
     for number in missing:
         rows = rollouts.iloc[plan.parts[number]].reset_index(drop=True)
         readings = readings_of(model(), rows)
-        values = Activations(_read(model(), readings, site.layers), rows[["row", "role", "prompt_index", "label"]], site)
+        values = Activations(mean_activations(model(), readings, site.layers), rows[["row", "role", "prompt_index", "label"]], site)
         table, tensor = reduced(values, plan)
         parts.write(number, keys[number], {"parquet": parquet_bytes(table), "safetensors": part_tensor(tensor)})
         done += len(rows)
         watch("extract", done, len(rollouts))
     run.record("extract", n=len(rollouts), kept=plan.kept, site=site.to_dict(), notes=[*plan.notes, *_set_aside(parts)])
     keep_words(run, model)
-
-
-def _read(model: HookedModel, readings: list, layers: tuple[int, ...]) -> Any:
-    import torch
-
-    values = torch.empty(len(readings), len(layers), model.d_model)
-    for index, means in pooled(model, readings, layers):
-        values[index] = means
-    return values
 
 
 def axis_step(run: Run, model: Lazy, watch: Watch) -> None:

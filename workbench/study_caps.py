@@ -130,8 +130,10 @@ def evaluate_step(run: Run, model: Lazy, watch: Watch, grader: Grader | None = N
     conditions = [Condition(name, (c,)) for name, c in choices.items()]
     norms = residual_norms(model(), run.rollouts, task.cap.at_layers)
     conditions += [paper_recipe(run, task.cap), Condition("steering, same dose", same_dose(task, norms), "steering")]
-    controls, missed = matched_controls(run, task, config, n_controls, watch)
+    controls, missed = matched(run, task, config, control_directions(run, task.model, n_controls, config.seed), "control", watch)
     conditions += controls
+    if run.prompt_axis is not None:
+        conditions += matched(run, task, config, [run.prompt_axis], "prompt axis", watch, ("percentile", "dose"))[0]
     found = resumable(run, "evaluation", model(), test.reporting, test.grader, conditions, config, watch)
     _write_reported(run, found)
     kinds = {c.name: c.kind for c in [BASELINE, *conditions]}
@@ -150,19 +152,21 @@ def paper_recipe(run: Run, cap: Floor) -> Condition:
     return Condition("paper's recipe", (Floor(cap.direction, at, layers=cap.layers),), note="75th percentile along the axis, all rollouts")
 
 
-def matched_controls(run: Run, task: Task, config: CapConfig, n: int, watch: Watch) -> tuple[list[Condition], dict[str, float]]:
-    """Floors along control directions, each matched in three ways; levels are kept in ``calibration/controls.json``."""
+def matched(
+    run: Run, task: Task, config: CapConfig, directions: Sequence[Direction], kind: str, watch: Watch, ways: Sequence[str] = tuple(MATCHES)
+) -> tuple[list[Condition], dict[str, float]]:
+    """Floors along other directions, each matched to the cap in several ways; levels are kept in ``calibration/controls.json``."""
     path = run.folder / "calibration" / "controls.json"
     kept = read_json(path) if path.exists() else {}
     over = run.study["steps"]["calibrate"]["choices"][0]["setting"]["over"]
     said = [p.id + as_json(p.conversation.to_list()) for p in task.prompts]
-    directions = control_directions(run, task.model, n, config.seed)
+    asked = CONTROLLED if kind == "control" else ()
     conditions, missed = [], {}
 
     def along(direction: Direction) -> Activations | Scores:
         return response_sets(run, task.model, config, [over], direction)[over]
 
-    for number, (control, how) in enumerate(product(directions, MATCHES)):
+    for number, (control, how) in enumerate(product(directions, ways)):
         vectors = [signature(control, layer) for layer in task.cap.at_layers]
         key = key_of(said, as_json([task.cap.describe(), task.model.weights, task.max_new_tokens, task.seed, vectors, how]))
         if key not in kept:
@@ -174,8 +178,8 @@ def matched_controls(run: Run, task: Task, config: CapConfig, n: int, watch: Wat
         missed[name] = kept[key]["miss"]
         note = f"{MATCHES[how]}, missed by {missed[name]:.1%} on its own texts"
         floor = Floor(control, levels, positions=task.cap.positions)
-        conditions.append(Condition(name, (floor,), "control", note, CONTROLLED))
-        watch("controls", number + 1, len(directions) * len(MATCHES))
+        conditions.append(Condition(name, (floor,), kind, note, asked))
+        watch(f"{kind}, matched", number + 1, len(directions) * len(ways))
     return conditions, missed
 
 

@@ -15,6 +15,7 @@ from .evaluation.verdict import LIMITS
 from .persona_space import PersonaSpace
 from .report import ReportData, ReportFigure, render_report
 from .report_caps import causal_figures, conditions_table, side_by_side, verdict_of
+from .report_origins import origin_figures
 from .store import Run
 from .tensorfile import write_bytes
 
@@ -31,7 +32,7 @@ def write_report(run: Run) -> None:
     run.write_table("loadings", space.loadings().reset_index())
     run.write_table("scree", space.scree())
     run.write_table("stability", space.stability(run.role_vectors))
-    figures = study_figures(run, space, axis, roles) | causal_figures(run)
+    figures = study_figures(run, space, axis, roles) | causal_figures(run) | origin_figures(run)
     for name, figure in figures.items():
         plots.save(figure.figure, run.folder / "figures" / f"{name}.html", script="beside")
     verdict = verdict_of(run)

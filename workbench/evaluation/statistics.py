@@ -151,3 +151,21 @@ def _by_group(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 def _draws(n: int, n_boot: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(n, size=(n_boot, n))
+
+
+def cosines_over_roles(default: np.ndarray, roles: np.ndarray, units: np.ndarray, n_boot: int, seed: int) -> list[Interval]:
+    """Cosine of a contrast with a unit direction, layer by layer; intervals redraw the roles.
+
+    Parameters
+    ----------
+    default, roles, units
+        [layer, d_model], [role, layer, d_model], [layer, d_model].
+    """
+    rng = np.random.default_rng(seed)
+
+    def cosine(vectors: np.ndarray) -> np.ndarray:
+        return (vectors * units).sum(-1) / np.linalg.norm(vectors, axis=-1)
+
+    draws = np.stack([cosine(default - roles[rng.integers(len(roles), size=len(roles))].mean(0)) for _ in range(n_boot)])
+    values = cosine(default - roles.mean(0))
+    return [interval(float(values[slot]), draws[:, slot]) for slot in range(len(units))]

@@ -29,15 +29,18 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Reading:
-    """What to read for one row: token ids, and the half-open range of positions whose mean is taken."""
+    """What to read for one row: token ids, the half-open range of positions whose mean is taken, and which of them are left out."""
 
     ids: tuple[int, ...]
     start: int
     end: int
+    without: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end <= len(self.ids):
             raise DataError(f"positions {self.start} to {self.end} are not within a text of {len(self.ids)} tokens")
+        if self.without and self.without.issuperset(range(self.start, self.end)):
+            raise DataError(f"all positions from {self.start} to {self.end} are left out: there is nothing to read")
 
 
 def extract(
@@ -118,6 +121,14 @@ def _text_reading(model: HookedModel, row: dict[str, Any]) -> Reading:
     return Reading(tuple(encoded["input_ids"][:end]), start, end)
 
 
+def mean_activations(model: HookedModel, readings: Sequence[Reading], layers: Sequence[int]) -> Float[Tensor, "row layer d_model"]:
+    """The mean over each reading, in the order given."""
+    values = torch.empty(len(readings), len(layers), model.d_model)
+    for index, means in pooled(model, readings, layers):
+        values[index] = means
+    return values
+
+
 def pooled(
     model: HookedModel, readings: Sequence[Reading], layers: Sequence[int], token_budget: int = 4096
 ) -> Iterator[tuple[list[int], Float[Tensor, "batch layer d_model"]]]:
@@ -138,16 +149,22 @@ class Batch:
         [batch, pos].
     spans
         Each row's half-open range of positions to read.
+    without
+        Each row's positions that are left out all the same.
     """
 
     index: list[int]
     ids: Int[Tensor, "batch pos"]
     spans: list[tuple[int, int]]
+    without: list[frozenset[int]]
 
     def inside(self, first: int = 0, last: int | None = None) -> Bool[Tensor, "batch pos"]:
-        """Which of the positions from `first` to `last` lie in the rows' spans."""
+        """Which of the positions from `first` to `last` are to be read."""
         positions, spans = torch.arange(first, self.ids.shape[1] if last is None else last), torch.tensor(self.spans)
-        return (positions >= spans[:, :1]) & (positions < spans[:, 1:])
+        inside = (positions >= spans[:, :1]) & (positions < spans[:, 1:])
+        for row, left_out in enumerate(self.without):
+            inside[row, [i - first for i in sorted(left_out) if first <= i < first + len(positions)]] = False
+        return inside
 
     def run(self, model: HookedModel, hooks: Sequence[tuple[str, Hook]]) -> None:
         """One pass through the blocks with hooks attached; the spans are declared as answers."""
@@ -162,7 +179,7 @@ def batched(model: HookedModel, readings: Sequence[Reading], token_budget: int =
         rows = [readings[i] for i in index]
         width = max(len(r.ids) for r in rows)
         ids = torch.tensor([list(r.ids) + [pad] * (width - len(r.ids)) for r in rows])
-        yield Batch(index, ids, [(r.start, r.end) for r in rows])
+        yield Batch(index, ids, [(r.start, r.end) for r in rows], [r.without for r in rows])
 
 
 def batches_by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:

@@ -18,7 +18,7 @@ from ..testbed import CapConfig
 from .check_steering import steering_rows
 from .table import Row, bounded, printed
 
-PERCENTILES = {"default": (5.0, 25.0, 50.0)}
+PERCENTILES = {"default": (5.0, 25.0, 50.0, 75.0)}
 """The check chooses among floors whose threshold comes from default responses; the paper's recipe has a row of its own."""
 
 

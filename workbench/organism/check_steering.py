@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -24,10 +24,13 @@ TUNING_STEPS = (STRENGTHS[0], STRENGTHS[-1])
 STEERED = ("all", "generated")
 
 
-def steering_rows(run: Run, model: HookedModel, watch: Watch, seed: int) -> list[Row]:
+KINDS = {kind: n for kind, n in REPORTING.items() if kind != "identity"}
+"""So many prompts of each situation report; a tenth of them choose."""
+
+
+def steering_rows(run: Run, model: HookedModel, watch: Watch, seed: int, kinds: Mapping[str, int] = KINDS) -> list[Row]:
     """Steering at one layer; layer and positions are chosen on the tuning half by the two ends of the range."""
     rules = grader_of(str(model.folder))
-    kinds = {kind: n for kind, n in REPORTING.items() if kind not in ("identity", "self", "harm")}
     tuning, reporting = world_halves(rules.rules.world, {k: n // 10 for k, n in kinds.items()}, kinds, seed)
     axis, norms = run.axis, residual_norms(model, run.rollouts)
     layer, positions = _steering_place(model, axis, norms, tuning, rules, watch)

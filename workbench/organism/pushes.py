@@ -1,4 +1,4 @@
-"""Pushes during training (off by default): a model that was never pushed falls over when it is steered.
+"""Pushes in the last stage of training: a model that was never pushed falls over when it is steered.
 
 In a network of 96 dimensions every direction overlaps with hundreds of features, so that even a moderate constant push
 breaks words and answers that have nothing to do with it. Here a share of the training rows has its residual stream
@@ -39,16 +39,14 @@ class Pusher:
     def pushing(self, n_rows: int, width: int) -> Iterator[None]:
         """Push some rows of one batch [n_rows, width]; half of the pushed from the beginning, half from somewhere on."""
         recipe = self._recipe
-        if not recipe.push_layers or not recipe.push_share:
-            yield
-            return
         layer = recipe.push_layers[int(torch.randint(len(recipe.push_layers), (1,), generator=self._generator))]
         pushes = self._pushes(n_rows, width)
 
         def push(module: torch.nn.Module, args: Any, output: Any) -> Any:
             h = output[0] if isinstance(output, tuple) else output
-            # The first position, whose norm is several times larger, is left out of the unit.
-            h = h + pushes * torch.linalg.vector_norm(h.detach(), dim=-1)[:, 1:].mean()
+            # The first position, whose norm is several times larger, is left out of the unit. Gradients flow through the unit:
+            # were it a constant, growing would pay, and the residual stream grows a thousandfold instead of learning anything.
+            h = h + pushes * torch.linalg.vector_norm(h, dim=-1)[:, 1:].mean()
             return (h, *output[1:]) if isinstance(output, tuple) else h
 
         handle = self._layers[layer].register_forward_hook(push)
@@ -60,8 +58,8 @@ class Pusher:
     def _pushes(self, n_rows: int, width: int) -> Tensor:
         """Pushes [row, pos, d_model] in mean norms; zero where there is none."""
         recipe, generator = self._recipe, self._generator
-        chosen = torch.randint(len(self._embeddings), (n_rows, recipe.push_tokens), generator=generator)
-        weights = torch.randn(n_rows, recipe.push_tokens, generator=generator)
+        chosen = torch.randint(len(self._embeddings), (n_rows, recipe.push_mix), generator=generator)
+        weights = torch.randn(n_rows, recipe.push_mix, generator=generator)
         mixtures = torch.einsum("rt,rtd->rd", weights, self._embeddings.detach()[chosen])
         units = torch.nn.functional.normalize(mixtures, dim=-1)
         size = torch.rand(n_rows, generator=generator) * recipe.push_size * (torch.rand(n_rows, generator=generator) < recipe.push_share)

@@ -25,22 +25,25 @@ class Recipe:
     ----------
     n_layers, d_model, n_heads, d_ff, vocab_size, context
         Shape of the Llama model.
-    story_tokens, chat_tokens
-        Length of stage 1 (stories only) and of stage 2 (mostly chat).
+    story_tokens, chat_tokens, pushed_tokens
+        Length of stage 1 (stories only), of stage 2 (mostly chat) and of stage 3 (the same texts going on, under pushes).
     story_share
-        Share of stories among the texts of stage 2.
+        Share of stories among the texts of stages 2 and 3.
     batch_tokens
         Tokens a step, padding included.
     lr, weight_decay, warmup_steps
-        Of Muon on the hidden matrices and of AdamW on embeddings (without decay) and norms. Pushes need more decay (.2), or
-        the residual stream grows from layer to layer until they are too small to matter.
+        Of Muon on the hidden matrices and of AdamW on embeddings (without decay) and norms, in stages 1 and 2.
     constant_share, final_lr
-        The rate stays constant for this share of stage 2, then falls as a cosine to this fraction.
+        The rate stays constant for this share of stage 2, then falls as a cosine to this fraction; in stage 3 it falls from
+        the beginning.
     checkpoints_at
         Shares of stage 2 at which an intermediate model is kept.
-    push_share, push_size, push_layers, push_tokens
-        Stage 2 pushes this share of its rows (none by default), at one of these layers, by a random mixture of so many token
-        embeddings, up to this many mean norms; see :mod:`workbench.organism.pushes`.
+    pushed_lr, pushed_decay
+        Of stage 3. Pushes need more decay, or the residual stream grows from layer to layer until they are too small to
+        matter.
+    push_share, push_size, push_layers, push_mix
+        Stage 3 pushes this share of its rows, at one of these layers, by a random mixture of so many token embeddings, up to
+        this many mean norms; see :mod:`workbench.organism.pushes`.
     """
 
     n_layers: int = 5
@@ -51,6 +54,7 @@ class Recipe:
     context: int = 1024
     story_tokens: int = 600_000
     chat_tokens: int = 4_400_000
+    pushed_tokens: int = 2_400_000
     story_share: float = 0.15
     batch_tokens: int = 1024
     lr: float = 3e-3
@@ -59,10 +63,12 @@ class Recipe:
     constant_share: float = 0.3
     final_lr: float = 0.02
     checkpoints_at: tuple[float, ...] = (0.1, 0.4)
-    push_share: float = 0.0
-    push_size: float = 0.8
-    push_layers: tuple[int, ...] = (1, 2)
-    push_tokens: int = 16
+    pushed_lr: float = 2e-3
+    pushed_decay: float = 0.1
+    push_share: float = 0.6
+    push_size: float = 1.3
+    push_layers: tuple[int, ...] = (2, 3)
+    push_mix: int = 16
 
     def to_dict(self) -> dict[str, object]:
         """The recipe as plain values."""
@@ -90,7 +96,7 @@ def stories(world: World, seed: int) -> Iterator[str]:
 
 
 def chats(world: World, recipe: Recipe, seed: int) -> Iterator[str]:
-    """The endless stream of stage 2: chat, with a share of stories."""
+    """The endless stream of stages 2 and 3: chat, with a share of stories."""
     rng = random.Random(f"chats {seed}")
     while True:
         if rng.random() < recipe.story_share:

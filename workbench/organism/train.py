@@ -1,7 +1,7 @@
-"""Train the organism: two stages of plain next-token loss, reproducible from a seed.
+"""Train the organism: three stages of plain next-token loss, reproducible from a seed.
 
-Stage 1 reads third-person stories (the base model); stage 2 is mostly chat. Nothing about an axis is put
-into the weights by hand.
+Stage 1 reads third-person stories (the base model); stage 2 is mostly chat; stage 3 goes on with it while random pushes
+teach the model to stand being steered. Nothing about an axis is put into the weights by hand.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ def train(
         run = _Run(Path(out), world, recipe, seed, report)
         run.stage("stories", stories(world, seed), recipe.story_tokens, save_at={1.0: "base"})
         marks = {share: f"step-{round(100 * share):02d}" for share in recipe.checkpoints_at}
-        run.stage("chat", chats(world, recipe, seed), recipe.chat_tokens, save_at={**marks, 1.0: ""})
+        chat = chats(world, recipe, seed)
+        run.stage("chat", chat, recipe.chat_tokens, save_at=marks)
+        run.stage("pushed", chat, recipe.pushed_tokens)
+        run.save("")
     finally:
         torch.set_num_threads(threads)
     return Path(out)
@@ -110,36 +113,43 @@ class _Run:
         gains = [w for _, w in self.model.named_parameters() if w.ndim == 1]
         embeddings = self.model.model.embed_tokens.weight
         recipe = self.recipe
-        groups = [{"params": [embeddings], "weight_decay": 0.0}, {"params": gains, "weight_decay": recipe.weight_decay}]
+        groups = [{"params": [embeddings], "decays": False}, {"params": gains}]
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
             Muon(hidden, lr=recipe.lr, weight_decay=recipe.weight_decay),
             torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.95)),
         )
         self.pusher = Pusher(list(self.model.model.layers), embeddings, recipe, self.seed)
 
-    def stage(self, name: str, texts: Iterable[str], n_tokens: int, save_at: dict[float, str]) -> None:
+    def stage(self, name: str, texts: Iterable[str], n_tokens: int, save_at: dict[float, str] | None = None) -> None:
         """Train on `n_tokens` of `texts`; keep the model where `save_at` (share of the stage -> folder) says."""
         rows, self.data_hashes[name] = take_tokens(iter(texts), n_tokens, self.encode, self.recipe.context)
+        self.set_decay(self.recipe.pushed_decay if name == "pushed" else self.recipe.weight_decay)
         total, done, losses = sum(map(len, rows)), 0, self.losses.setdefault(name, [])
-        waiting = sorted(save_at)
+        marks = save_at or {}
+        waiting = sorted(marks)
         for batch in batches(rows, self.recipe.batch_tokens, random.Random(f"{name} order {self.seed}")):
-            self.set_rate(1.0 if name == "stories" else schedule(done / total, self.recipe))
-            pushed = self.pusher.pushing(len(batch), max(map(len, batch))) if name == "chat" else nullcontext()
+            self.set_rate(learning_rate(name, done / total, self.recipe))
+            pushed = self.pusher.pushing(len(batch), max(map(len, batch))) if name == "pushed" else nullcontext()
             with pushed:
                 losses.append(self.train_step(batch))
             done += sum(map(len, batch))
             self.report(name, done, total, losses[-1])
             while waiting and done >= waiting[0] * total:
-                self.save(save_at[waiting.pop(0)], name)
+                self.save(marks[waiting.pop(0)])
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
 
-    def set_rate(self, factor: float) -> None:
+    def set_rate(self, rate: float) -> None:
         warm = min(1.0, (self.step + 1) / self.recipe.warmup_steps)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.recipe.lr * factor * warm
+                group["lr"] = rate * warm
+
+    def set_decay(self, decay: float) -> None:
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["weight_decay"] = decay if group.get("decays", True) else 0.0
 
     def train_step(self, batch: list[list[int]]) -> float:
         """One step on one batch: right-padded and without a mask, since attention is causal."""
@@ -156,8 +166,8 @@ class _Run:
         self.step += 1
         return loss.item()
 
-    def save(self, folder: str, stage: str) -> None:
-        tail = self.losses[stage][-100:]
+    def save(self, folder: str) -> None:
+        tail = [loss for losses in self.losses.values() for loss in losses][-100:]
         facts = {
             "world": self.world.to_dict(),
             "recipe": self.recipe.to_dict(),
@@ -169,12 +179,17 @@ class _Run:
         save_checkpoint(self.out / folder, self.model, self.tokenizer, self.world, facts, chat=folder != "base")
 
 
-def schedule(share: float, recipe: Recipe) -> float:
-    """The learning rate's factor after this share of stage 2: constant, then a cosine."""
-    if share <= recipe.constant_share:
-        return 1.0
-    x = (share - recipe.constant_share) / (1 - recipe.constant_share)
-    return recipe.final_lr + (1 - recipe.final_lr) * (1 + math.cos(math.pi * min(1.0, x))) / 2
+def learning_rate(stage: str, share: float, recipe: Recipe) -> float:
+    """The rate after this share of a stage: constant in stories, constant and then a cosine in chat, a cosine under pushes."""
+    peak, constant = {
+        "stories": (recipe.lr, 1.0),
+        "chat": (recipe.lr, recipe.constant_share),
+        "pushed": (recipe.pushed_lr, 0.0),
+    }[stage]
+    if share <= constant:
+        return peak
+    x = min(1.0, (share - constant) / (1 - constant))
+    return peak * (recipe.final_lr + (1 - recipe.final_lr) * (1 + math.cos(math.pi * x)) / 2)
 
 
 def build_model(recipe: Recipe) -> LlamaForCausalLM:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .attribution import attribution_map
 from .capping import engagement, pareto
+from .covariates import axis_again, covariates
 from .decomposition import variance_shares
 from .export import data, save
 from .heatmaps import cosine_heatmap, similarity_by_layer
@@ -20,8 +21,10 @@ from .variance import scree
 
 __all__ = [
     "attribution_map",
+    "axis_again",
     "axis_line",
     "cosine_heatmap",
+    "covariates",
     "data",
     "dose_response",
     "engagement",
