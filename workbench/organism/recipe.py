@@ -39,8 +39,7 @@ class Recipe:
     checkpoints_at
         Shares of stage 2 at which an intermediate model is kept.
     pushed_lr, pushed_decay
-        Of stage 3. Pushes need more decay, or the residual stream grows from layer to layer until they are too small to
-        matter.
+        Of stage 3.
     push_share, push_size, push_layers, push_mix
         Stage 3 pushes this share of its rows, at one of these layers, by a random mixture of so many token embeddings, up to
         this many mean norms; see :mod:`workbench.organism.pushes`.
@@ -54,7 +53,7 @@ class Recipe:
     context: int = 1024
     story_tokens: int = 600_000
     chat_tokens: int = 4_400_000
-    pushed_tokens: int = 2_400_000
+    pushed_tokens: int = 1_200_000
     story_share: float = 0.15
     batch_tokens: int = 1024
     lr: float = 3e-3
@@ -63,10 +62,10 @@ class Recipe:
     constant_share: float = 0.3
     final_lr: float = 0.02
     checkpoints_at: tuple[float, ...] = (0.1, 0.4)
-    pushed_lr: float = 2e-3
-    pushed_decay: float = 0.1
-    push_share: float = 0.6
-    push_size: float = 1.3
+    pushed_lr: float = 1e-3
+    pushed_decay: float = 0.05
+    push_share: float = 0.4
+    push_size: float = 1.0
     push_layers: tuple[int, ...] = (2, 3)
     push_mix: int = 16
 
