@@ -8,7 +8,6 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..covariates import COVARIATES
 from ..errors import DataError
 from .sweep import BOTTOM_PX, GAP_PX, PANEL_PX, TOP_PX, Panel, draw_panel
 from .theme import ASSISTANT, NEUTRAL, dress, need, new_figure, numbers
@@ -18,6 +17,13 @@ KINDS = (
     ("r", "over all responses", "circle", ("low", "high"), 0.14),
     ("within", "within roles", "diamond-open", ("within_low", "within_high"), -0.14),
 )
+TITLES = {
+    "tokens": "length in tokens",
+    "markdown": "Markdown per 100 characters",
+    "truncated": "cut off",
+    "of_ai": "talks of being an AI",
+    "of_role": "names its role",
+}
 VARIANTS = {
     "all tokens": "the same responses as the others, for comparison",
     "tokens 1-64": "only the beginnings of responses",
@@ -66,7 +72,7 @@ def covariates(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
         if math.isnan(value):
             figure.add_annotation(x=0, y=place, text="does not vary", showarrow=False, font={"size": 11}, yshift=10)
     figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
-    names = [COVARIATES.get(str(name), str(name)).replace(" marks of", "") for name in frame["covariate"]]
+    names = [TITLES.get(str(name), str(name)) for name in frame["covariate"]]
     figure.update_yaxes(tickvals=places, ticktext=names, range=[-0.6, len(frame) - 0.4], showgrid=False)
     figure.update_xaxes(title_text="correlation with the projection; + rises towards the Assistant", range=[-1.05, 1.05])
     figure.update_layout(legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0})
