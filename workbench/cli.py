@@ -114,7 +114,7 @@ def train(
     out: Annotated[Path, typer.Option(help="folder for the model and its checkpoints")] = Path("runs/organism-model"),
     seed: Annotated[int, typer.Option(help="seed of texts, order and weights")] = 0,
 ) -> None:
-    """Train the embedded model from nothing, check it and write its card (about twelve minutes on one core)."""
+    """Train the embedded model from nothing, check it and write its card (over half an hour on one core)."""
     from .organism.card import write_card
     from .organism.check import check as run_check
     from .organism.train import train as run_training

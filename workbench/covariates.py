@@ -12,14 +12,8 @@ from .conversations import DEFAULT_ROLE
 from .errors import DataError
 from .evaluation.statistics import interval
 
-COVARIATES = {
-    "tokens": "length in tokens",
-    "markdown": "marks of Markdown per 100 characters",
-    "truncated": "cut off at the longest answer",
-    "of_ai": "talks of being an AI or an assistant",
-    "of_role": "names its role",
-}
-"""Column -> what it is."""
+COVARIATES = ("tokens", "markdown", "truncated", "of_ai", "of_role")
+"""Columns: length in tokens, marks of Markdown per 100 characters, cut off, talks of being an AI, names its role."""
 
 MARKDOWN = re.compile(r"^ {0,3}#{1,6} |^\s*(?:[-*+]|\d+[.)]) |\*\*|__|`+|^\s*\|", re.MULTILINE)
 OF_AI = re.compile(

@@ -32,7 +32,7 @@ def axis_again(
     Parameters
     ----------
     rollouts
-        Responses of the default and of roles, with ``n_tokens``; those labelled other than fully in role are left out.
+        Responses of the default and of roles; those labelled other than fully in role are left out.
     axis
         The main axis, at whose layers the others are fitted.
 
@@ -67,7 +67,7 @@ def axis_again(
         if progress:
             progress(number + 1, len(ways))
     assert whole is not None
-    weights, note = length_weights(rows["role"].to_numpy(), rows["n_tokens"].to_numpy(float))
+    weights, note = length_weights(rows["role"].to_numpy(), np.array([r.end - r.start for r in readings]))
     frames.append(_variant("length-matched", whole, weights, axis, n_boot, seed, note))
     return pd.concat(frames, ignore_index=True)
 
@@ -75,7 +75,8 @@ def axis_again(
 def length_weights(roles: np.ndarray, lengths: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, str]:
     """Weights of responses such that the default's lengths are spread as the roles' are.
 
-    Lengths are divided at quantiles of the roles'; a bin in which the default has no response is left out on both sides.
+    Lengths are divided at quantiles of the roles'; a bin in which the default has no response is left out on both sides, and
+    so is a default response shorter or longer than all of the roles'.
 
     Returns
     -------
@@ -85,9 +86,10 @@ def length_weights(roles: np.ndarray, lengths: np.ndarray, bins: int = BINS) -> 
     default = roles == DEFAULT_ROLE
     edges = np.unique(np.quantile(lengths[~default], np.linspace(0, 1, bins + 1)[1:-1]))
     bin_of = np.searchsorted(edges, lengths, side="right")
+    within = (lengths >= lengths[~default].min()) & (lengths <= lengths[~default].max())
     weights = np.zeros(len(lengths))
     for b in np.unique(bin_of):
-        ours, theirs = default & (bin_of == b), ~default & (bin_of == b)
+        ours, theirs = default & within & (bin_of == b), ~default & (bin_of == b)
         if ours.any() and theirs.any():
             weights[ours], weights[theirs] = theirs.sum() / ours.sum(), 1.0
     if not weights.any():
@@ -101,8 +103,6 @@ def _usable(rollouts: pd.DataFrame) -> pd.DataFrame:
     rows = rollouts[rollouts["error"].fillna("") == ""] if "error" in rollouts else rollouts
     if "label" in rows and rows["label"].notna().any():
         rows = rows[(rows["label"] == 3) | (rows["role"] == DEFAULT_ROLE)]
-    if "n_tokens" not in rows:
-        rows = rows.assign(n_tokens=[len(str(text)) for text in rows["response"]])
     return rows.reset_index(drop=True)
 
 

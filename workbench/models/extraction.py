@@ -71,13 +71,7 @@ def extract(
     rows = rows.reset_index(drop=True)
     readings = readings_of(model, rows)
     site = model.site(layers, chat="text" not in rows)
-    values = torch.zeros(len(rows), len(site.layers), model.d_model)
-    done = 0
-    for index, means in pooled(model, readings, site.layers, token_budget):
-        values[index] = means
-        done += len(index)
-        if progress:
-            progress(done, len(rows))
+    values = mean_activations(model, readings, site.layers, token_budget, progress)
     return Activations(values, rows.drop(columns=[c for c in ("messages", "response_ids", "text") if c in rows]), site)
 
 
@@ -121,11 +115,17 @@ def _text_reading(model: HookedModel, row: dict[str, Any]) -> Reading:
     return Reading(tuple(encoded["input_ids"][:end]), start, end)
 
 
-def mean_activations(model: HookedModel, readings: Sequence[Reading], layers: Sequence[int]) -> Float[Tensor, "row layer d_model"]:
+def mean_activations(
+    model: HookedModel, readings: Sequence[Reading], layers: Sequence[int], token_budget: int = 4096, progress: Progress | None = None
+) -> Float[Tensor, "row layer d_model"]:
     """The mean over each reading, in the order given."""
     values = torch.empty(len(readings), len(layers), model.d_model)
-    for index, means in pooled(model, readings, layers):
+    done = 0
+    for index, means in pooled(model, readings, layers, token_budget):
         values[index] = means
+        done += len(index)
+        if progress:
+            progress(done, len(readings))
     return values
 
 

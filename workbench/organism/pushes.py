@@ -45,7 +45,7 @@ class Pusher:
         def push(module: torch.nn.Module, args: Any, output: Any) -> Any:
             h = output[0] if isinstance(output, tuple) else output
             # The first position, whose norm is several times larger, is left out of the unit. Gradients flow through the unit:
-            # were it a constant, growing would pay, and the residual stream grows a thousandfold instead of learning anything.
+            # were it a constant, growing would pay, and the residual stream grows a hundredfold instead of learning anything.
             h = h + pushes * torch.linalg.vector_norm(h, dim=-1)[:, 1:].mean()
             return (h, *output[1:]) if isinstance(output, tuple) else h
 

@@ -52,10 +52,11 @@ def covariates(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
     columns = ["covariate", "default", "roles", "r", "low", "high", "within", "within_low", "within_high", "n"]
     need(frame, columns, "covariates")
     figure = new_figure("What else the projection goes with", frame.attrs, dark, AROUND_PX + ROW_PX * len(frame))
-    places = list(range(len(frame)))[::-1]
-    means = [numbers(frame, side) for side in ("default", "roles")]
+    places = dict(zip(frame["covariate"], range(len(frame) - 1, -1, -1), strict=True))
     for column, name, symbol, ends, shift in KINDS:
-        values, (low, high) = numbers(frame, column), [numbers(frame, end) for end in ends]
+        rows = frame.dropna(subset=[column, *ends])
+        values, (low, high) = numbers(rows, column), [numbers(rows, end) for end in ends]
+        means = [numbers(rows, side) for side in ("default", "roles")]
         hover = [f"{name}: {v:.2f} [{a:.2f}, {b:.2f}]<br>mean of default responses {d:.3g}, of roles' {r:.3g}"
                  for v, a, b, d, r in zip(values, low, high, *means, strict=True)]  # fmt: skip
         error = {"type": "data", "symmetric": False, "thickness": 1.3, "width": 0} | {
@@ -64,16 +65,16 @@ def covariates(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
         }
         marker = {"size": 9, "symbol": symbol, "color": ASSISTANT, "line": {"width": 1.5, "color": ASSISTANT}}
         trace = go.Scatter(
-            x=values, y=[p + shift for p in places], mode="markers", name=name, marker=marker, error_x=error, text=hover,
-            hovertemplate="%{text}<extra></extra>",
+            x=values, y=[places[covariate] + shift for covariate in rows["covariate"]], mode="markers", name=name, marker=marker,
+            error_x=error, text=hover, hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
         figure.add_trace(trace)
-    for place, value in zip(places, numbers(frame, "r"), strict=True):
+    for covariate, value in zip(frame["covariate"], numbers(frame, "r"), strict=True):
         if math.isnan(value):
-            figure.add_annotation(x=0, y=place, text="does not vary", showarrow=False, font={"size": 11}, yshift=10)
+            figure.add_annotation(x=0, y=places[covariate], text="does not vary", showarrow=False, font={"size": 11}, yshift=10)
     figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
     names = [TITLES.get(str(name), str(name)) for name in frame["covariate"]]
-    figure.update_yaxes(tickvals=places, ticktext=names, range=[-0.6, len(frame) - 0.4], showgrid=False)
+    figure.update_yaxes(tickvals=list(places.values()), ticktext=names, range=[-0.6, len(frame) - 0.4], showgrid=False)
     figure.update_xaxes(title_text="correlation with the projection; + rises towards the Assistant", range=[-1.05, 1.05])
     figure.update_layout(legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0})
     return figure
