@@ -12,7 +12,7 @@ from ..errors import DataError
 from .sweep import BOTTOM_PX, GAP_PX, PANEL_PX, TOP_PX, Panel, draw_panel
 from .theme import ASSISTANT, NEUTRAL, dress, need, new_figure, numbers
 
-ROW_PX, AROUND_PX = 62, 150
+ROW_PX, AROUND_PX = 62, 180
 KINDS = (
     ("r", "over all responses", "circle", ("low", "high"), 0.14),
     ("within", "within roles", "diamond-open", ("within_low", "within_high"), -0.14),
@@ -28,7 +28,7 @@ VARIANTS = {
     "all tokens": "the same responses as the others, for comparison",
     "tokens 1-64": "only the beginnings of responses",
     "words masked": "without names of roles and talk of being an AI",
-    "length-matched": "default responses weighted to be as long as the roles'",
+    "length-matched": "the default weighted to the roles' lengths",
 }
 
 
@@ -75,8 +75,8 @@ def covariates(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
     figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
     names = [TITLES.get(str(name), str(name)) for name in frame["covariate"]]
     figure.update_yaxes(tickvals=list(places.values()), ticktext=names, range=[-0.6, len(frame) - 0.4], showgrid=False)
-    figure.update_xaxes(title_text="correlation with the projection; + rises towards the Assistant", range=[-1.05, 1.05])
-    figure.update_layout(legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0})
+    figure.update_xaxes(title_text="correlation; + rises towards<br>the Assistant", range=[-1.05, 1.05])
+    figure.update_layout(margin={"b": 90}, showlegend=True)
     return figure
 
 
