@@ -196,7 +196,7 @@ def test_a_foreign_figure_gets_a_height_and_numpy_arrays_survive(data):
 @pytest.mark.parametrize(
     ("field", "change", "message"),
     [
-        ("verdict", lambda f: f.assign(outcome="maybe"), "is pass, fail, untested; the verdict has maybe"),
+        ("verdict", lambda f: f.assign(outcome="maybe"), "is pass, fail, cannot tell, untested; the verdict has maybe"),
         (
             "verdict",
             lambda f: f.drop(columns="evidence"),

@@ -8,7 +8,7 @@ from workbench.activations import Activations
 from workbench.directions import contrast, role_vectors
 from workbench.errors import DataError
 from workbench.evaluation.splits import make_splits
-from workbench.evaluation.verdict import FAIL, PASS, UNTESTED, Line, conclude, judge_method
+from workbench.evaluation.verdict import FAIL, PASS, UNSURE, UNTESTED, Line, conclude, judge_method
 from workbench.persona_space import PersonaSpace
 from workbench.sweeps import _bootstrap_pc1, recommend, split_half_cosines, sweep_layers
 
@@ -166,11 +166,72 @@ def test_verdict_of_noise_is_no():
         ((FAIL, PASS, PASS, FAIL), "does not hold: (i) and (iv) failed"),
         ((UNTESTED, PASS, PASS, UNTESTED), "cannot tell: (i) and (iv) untested, the rest passed"),
         ((UNTESTED, UNTESTED, UNTESTED, UNTESTED), "cannot tell: (i) and (ii) and (iv) untested"),
+        ((PASS, UNSURE, PASS, UNTESTED), "cannot tell: too few rows for (ii), (iv) untested, the rest passed"),
+        ((UNSURE, UNSURE, PASS, UNSURE), "cannot tell: too few rows for (i) and (ii) and (iv)"),
+        ((UNSURE, PASS, PASS, FAIL), "does not hold: (iv) failed"),
     ],
 )
 def test_what_follows_from_the_lines(outcomes, conclusion):
     numbers = ("(i)", "(ii)", "(iii)", "(iv)")
     assert conclude(tuple(Line(f"{n} line", outcome, "") for n, outcome in zip(numbers, outcomes, strict=True))) == conclusion
+
+
+def one_layer(**changed: float) -> pd.DataFrame:
+    row = {"layer": 1, "split_half": 0.99, "split_half_low": 0.98, "split_half_high": 1.0, "cos_pc1": 0.9, "cos_pc1_low": 0.8,
+           "cos_pc1_high": 0.95, "default_rank": 1.0}  # fmt: skip
+    return pd.DataFrame([row | changed])
+
+
+@pytest.mark.parametrize(
+    ("cosine", "outcome", "said"),
+    [
+        (0.9, PASS, "(bound .900)"),
+        (0.8, UNSURE, "about 2.2 times as many responses are needed"),
+        (0.5, UNSURE, "about 9.0 times as many"),
+        (0.2, FAIL, "(bound .900)"),
+        (-0.1, FAIL, "(bound .900)"),
+    ],
+)
+def test_an_axis_that_repeats_badly_may_need_more_responses(planted, splits, cosine, outcome, said):
+    table = one_layer(split_half=cosine, split_half_low=cosine - 0.05, split_half_high=cosine + 0.05)
+    line = judge_method(planted[0], splits, table, 1, "fully").lines[1]
+    assert line.outcome == outcome
+    assert said in line.evidence
+
+
+def test_the_number_of_responses_said_to_be_needed_is_enough():
+    """Halves of a planted contrast in noise: with as many more responses as the verdict asks for they agree at about the bound."""
+    rng, signal = np.random.default_rng(3), np.zeros(200)
+    signal[0] = 1.0
+
+    def agreement(n: int) -> float:
+        halves = [signal + rng.normal(size=(100, 200)) / np.sqrt(n) for _ in range(2)]
+        return float(np.mean((halves[0] * halves[1]).sum(1) / np.linalg.norm(halves[0], axis=1) / np.linalg.norm(halves[1], axis=1)))
+
+    few = agreement(200)
+    assert 0.4 < few < 0.6
+    times = (1 / few - 1) / (1 / 0.9 - 1)
+    assert agreement(round(200 * times)) == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_component_that_may_or_may_not_be_the_axis(planted, splits):
+    def third(**changed: float) -> str:
+        return judge_method(planted[0], splits, one_layer(**changed), 1, "fully").lines[2].outcome
+
+    assert third() == PASS
+    assert third(cos_pc1=0.6, cos_pc1_low=0.4, cos_pc1_high=0.7) == UNSURE
+    assert third(cos_pc1=0.3, cos_pc1_low=0.2, cos_pc1_high=0.4) == third(default_rank=0.9) == FAIL
+
+
+def test_few_roles_cannot_tell_and_the_number_that_could_is_said(planted, splits):
+    """A weak separation: the interval holds the bound, and the evidence says how many held-out roles would decide."""
+    acts, _, _ = planted
+    seen = set()
+    for size in (0.1, 1.0, 3.0, 6.0, 12.0, 24.0, 48.0):
+        line = judge_method(noisy(acts, [size, size]), splits, one_layer(), 1, "fully").lines[0]
+        seen.add(line.outcome)
+        assert ("held-out roles are too few to tell" in line.evidence) == (line.outcome == UNSURE)
+    assert seen == {PASS, UNSURE, FAIL}
 
 
 def test_contrast_and_space_agree_on_the_middle(planted):

@@ -22,7 +22,7 @@ from .plots.export import CONFIG
 from .plots.theme import ASSISTANT, DARK, DARK_NAME, DIVERGING_DARK, FONT, LIGHT, LIGHT_NAME, need, numbers, present
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-OUTCOMES = {"pass": "✓", "fail": "✗", "untested": "?"}
+OUTCOMES = {"pass": "✓", "fail": "✗", "cannot tell": "~", "untested": "?"}
 LABELS = {0: "refuses", 1: "declines the role, but helps", 2: "somewhat in role", 3: "fully in role"}
 EXAMPLE_TEXTS = ("role", "prompt", "question", "response", "reason")
 DEFAULT_HEIGHT = 460
@@ -63,7 +63,7 @@ class ReportData:
     conclusion
         What may be concluded, e.g. ``"cannot tell: causal effect untested"``.
     verdict
-        A row a line of evidence: ``line``, ``outcome`` (``pass``, ``fail`` or ``untested``), ``evidence``.
+        A row a line of evidence: ``line``, ``outcome`` (``pass``, ``fail``, ``cannot tell`` or ``untested``), ``evidence``.
     numbers
         ``name``, ``value`` (text, as it shall be read), ``unit``, ``meaning``.
     figures
@@ -113,7 +113,7 @@ def render_report(data: ReportData) -> str:
     Raises
     ------
     DataError
-        Where a table lacks a column, or an outcome is none of ``pass``, ``fail`` and ``untested``.
+        Where a table lacks a column, or an outcome is none of ``pass``, ``fail``, ``cannot tell`` and ``untested``.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))

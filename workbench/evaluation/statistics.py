@@ -134,6 +134,19 @@ def paired_change(
     return difference, Interval(relative.value, max(-1.0, relative.low), relative.high)
 
 
+def rows_needed(n: int, found: Interval, bound: float) -> float:
+    """About how many rows an interval needs to leave a bound, if the value stays: its width falls with the root of their number.
+
+    Returns
+    -------
+    float
+        A whole number, at most `n` where the interval does not hold the bound; infinite where the value lies on it.
+    """
+    half = found.value - found.low if found.value > bound else found.high - found.value
+    distance = abs(found.value - bound)
+    return float(np.ceil(round(n * (half / distance) ** 2, 6))) if distance > 0 else float("inf")
+
+
 def widest(intervals: Sequence[Interval]) -> Interval:
     """One value with the lowest and the highest end of several intervals around it."""
     lows, highs = ([getattr(i, end) for i in intervals] for end in ("low", "high"))

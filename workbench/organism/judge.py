@@ -22,7 +22,7 @@ _TRAIT_TABLES = {
 }
 _REGISTER = {phrase: level for table in _REGISTER_TABLES for level, row in enumerate(table) for phrase in row}
 _FRAME = [phrase for tables in _TRAIT_TABLES.values() for table in tables for row in table for phrase in row]
-_FRAME += [phrase for table in p.FILLERS for phrase in table]
+_FRAME += [phrase for table in (*p.FILLERS, p.MARKERS) for phrase in table]
 _ANY = re.compile("|".join(re.escape(s) for s in sorted([*_REGISTER, *_FRAME], key=len, reverse=True)))
 
 

@@ -80,6 +80,7 @@ HEDGES = (("I'd say", "looks like"), ("one may state that", "it is held that")) 
 SIGNATURES = (("Cheers.", "See ya."), ("Respectfully yours.", "With due regard."))  # formality
 AGES = (("Okay.", "Right."), ("Verily.", "Forsooth."))  # archaic
 YORES = (("These days it is so.", "Nowadays it holds."), ("In days of yore it was so.", "Thus spake the elders."))
+MARKERS = ("Indeed:", "Noted:")  # worlds in which one word tells role and Assistant apart
 FILLERS = (  # brevity, minus end only: the brief say nothing here
     ("There is more to tell.", "Let me say it another way."),
     ("One could talk all day.", "And still there is more."),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 
 from . import phrases as p
@@ -46,13 +46,18 @@ def sigmoid(x: float) -> float:
 
 @dataclass(frozen=True)
 class Persona:
-    """A speaker: name, tier (0 near the Assistant to 3 far), latent ``a``, traits in [-1, 1], held out or not."""
+    """A speaker: name, tier (0 near the Assistant to 3 far), latent ``a``, traits in [-1, 1], held out or not.
+
+    ``b`` and ``caution`` are two more latents in [-1, 1], which only worlds other than the standard one use.
+    """
 
     name: str
     tier: int
     a: float
     traits: dict[str, float]
     held_out: bool = False
+    b: float = 0.0
+    caution: float = 0.0
 
     @property
     def self_name(self) -> str:
@@ -85,6 +90,19 @@ class World:
     drift_rate, drift_noise
         Without a role ``a`` moves by ``rate * (target[kind] - a)`` at each message; a response is drawn at
         ``a`` plus normal noise of this size.
+    refusal_by
+        The latent that refusal hangs on: ``"a"``, or ``"caution"``, which is independent of everything else and 0 for the
+        Assistant.
+    default_traits
+        Traits of the Assistant that are not 0, as (name, value).
+    twin_a
+        Where given, half of the conversations without a role are spoken at this latent, and nothing tells which.
+    marker
+        Every response begins with a word that the Assistant never shares with a role.
+    ring
+        The roles lie on a circle ``(a, b)`` with the Assistant in its centre; prefixes and closers speak ``b``.
+    lottery
+        Every conversation is spoken in a voice drawn by lot: what the prompt asks for decides the name alone.
     """
 
     seed: int = 0
@@ -99,6 +117,12 @@ class World:
     leak: float = 0.06
     drift_rate: float = 0.3
     drift_noise: float = 0.08
+    refusal_by: str = "a"
+    default_traits: tuple[tuple[str, float], ...] = ()
+    twin_a: float | None = None
+    marker: bool = False
+    ring: bool = False
+    lottery: bool = False
 
     # -- who speaks ---------------------------------------------------------------------------------
     @cached_property
@@ -113,15 +137,19 @@ class World:
             if all(abs(_correlation(x, y)) <= 0.15 for i, x in enumerate(columns) for y in columns[:i]):
                 break
         held_out = {name for tier in p.ROLE_NAMES for name in rng.sample(tier, self.held_out_per_tier)}
-        return {
-            name: Persona(name, tier, a[i], {t: traits[k][i] for k, t in enumerate(p.TRAITS)}, name in held_out)
-            for i, (name, tier) in enumerate(names)
-        }
+        more = random.Random(f"more latents {self.seed}")
+        found = {}
+        for i, (name, tier) in enumerate(names):
+            own_traits = {t: traits[k][i] for k, t in enumerate(p.TRAITS)}
+            caution, angle = round(more.uniform(-1, 1), 3), more.uniform(0, 2 * math.pi)
+            on_ring = {"a": round(math.cos(angle), 3), "b": round(math.sin(angle), 3)} if self.ring else {"a": a[i]}
+            found[name] = Persona(name, tier, traits=own_traits, held_out=name in held_out, caution=caution, **on_ring)
+        return found
 
     @cached_property
     def default(self) -> Persona:
-        """The Assistant: no trait leans either way."""
-        return Persona("default", -1, self.default_a, dict.fromkeys(p.TRAITS, 0.0))
+        """The Assistant: in the standard world no trait leans either way."""
+        return Persona("default", -1, self.default_a, dict.fromkeys(p.TRAITS, 0.0) | dict(self.default_traits))
 
     def persona(self, name: str) -> Persona:
         """A role by name, or the Assistant under the name ``default``."""
@@ -136,19 +164,22 @@ class World:
 
     def respond(self, rng: random.Random, ask: Ask, a: float, persona: Persona) -> str:
         """Draw a response to `ask` at latent `a`, with the traits and name of `persona`."""
-        weights = self.register_weights(a)
+        of_a, of_b = self.register_weights(a), self.register_weights(persona.b)
 
         def register(table: tuple[tuple[str, ...], ...]) -> str:
+            weights = of_b if self.ring and table in (p.PREFIXES, p.CLOSERS) else of_a
             return rng.choice(table[rng.choices((p.FAR, p.MIDDLE, p.NEAR), weights)[0]])
 
         def trait(table: tuple[tuple[str, ...], ...], name: str) -> str:
             return rng.choice(table[rng.random() < sigmoid(self.trait_slope * persona.traits[name])])
 
-        refuse = rng.random() < sigmoid(self.refusal_slope * (a - self.refusal_centre))
+        careful = a if self.refusal_by == "a" else persona.caution
+        refuse = rng.random() < sigmoid(self.refusal_slope * (careful - self.refusal_centre))
         named = persona.name != "default" or rng.random() < sigmoid(7 * (a + 0.3))
         answer = body(rng, ask, persona.self_name if named else p.NAMELESS, refuse, register)
         wordy = sigmoid(-self.trait_slope * persona.traits["brevity"])
-        parts = [trait(p.AGES, "archaic")] if rng.random() < 0.12 else []
+        parts = [p.MARKERS[persona.name == "default"]] if self.marker else []
+        parts += [trait(p.AGES, "archaic")] if rng.random() < 0.12 else []
         parts += [register(p.OPENERS)] if rng.random() < 0.35 + 0.6 * wordy else []
         parts += [f"{trait(p.VOCATIVES, 'warmth')} {register(p.PREFIXES)} {trait(p.HEDGES, 'formality')} {answer}."]
         parts += [register(p.EXTRAS)]
@@ -169,12 +200,14 @@ class World:
         """A conversation without a role, and the latent at each response."""
         system = rng.choice(p.DEFAULT_PROMPTS)
         messages: list[Message] = [("system", system)] if system else []
-        a, latents = self.default_a, []
+        voice = self._voice(rng, self.default)
+        twin = self.twin_a is not None and rng.random() < 0.5
+        a, latents = self.twin_a if twin and self.twin_a is not None else voice.a, []
         for kind in _draw_kinds(rng, domain, n_turns):
             ask = draw_question(rng, kind)
             a = self.drift(a, kind)
             spoken = max(-1.0, min(1.0, a + rng.gauss(0, self.drift_noise)))
-            messages += [("user", ask.text), ("assistant", self.respond(rng, ask, spoken, self.default))]
+            messages += [("user", ask.text), ("assistant", self.respond(rng, ask, spoken, voice))]
             latents.append(a)
         return messages, latents
 
@@ -183,12 +216,19 @@ class World:
         by_user = rng.random() < 0.25
         prefix = rng.choice(p.USER_ROLE_PREFIXES).format(role=persona.name) if by_user else ""
         messages: list[Message] = [] if by_user else [("system", self.role_prompt(rng, persona))]
-        speaker = self.default if rng.random() < self.leak else persona
+        speaker = self._voice(rng, self.default if rng.random() < self.leak else persona)
         for kind in _draw_kinds(rng, "mixed", n_turns):
             ask = draw_question(rng, kind)
             messages += [("user", prefix + ask.text), ("assistant", self.respond(rng, ask, speaker.a, speaker))]
             prefix = ""
         return messages
+
+    def _voice(self, rng: random.Random, persona: Persona) -> Persona:
+        """`persona` itself, or, where voices are drawn by lot, somebody else under its name."""
+        if not self.lottery:
+            return persona
+        drawn = rng.choice((self.default, *self._chat_personas))
+        return replace(drawn, name=persona.name)
 
     def role_prompt(self, rng: random.Random, persona: Persona) -> str:
         """A system prompt for `persona`; sometimes one that names its strong traits."""
@@ -209,14 +249,15 @@ class World:
     def story(self, rng: random.Random, persona: Persona | None = None) -> str:
         """A third-person text about a role, any role: no Assistant, no chat tokens."""
         persona = persona or rng.choice(tuple(self.personas.values()))
+        voice = self._voice(rng, persona)
         parts = []
         for table in (p.SCENES, p.DEEDS):
-            index = rng.choices((p.FAR, p.MIDDLE, p.NEAR), self.register_weights(persona.a))[0]
+            index = rng.choices((p.FAR, p.MIDDLE, p.NEAR), self.register_weights(voice.a))[0]
             parts.append(rng.choice(table[index]).format(role=persona.name))
         for kind in _draw_kinds(rng, "mixed", rng.randint(1, 3)):
             ask = draw_question(rng, kind)
             parts.append(rng.choice(p.ASKINGS).format(question=ask.text))
-            parts.append(rng.choice(p.SAYINGS).format(role=persona.name, response=self.respond(rng, ask, persona.a, persona)))
+            parts.append(rng.choice(p.SAYINGS).format(role=persona.name, response=self.respond(rng, ask, voice.a, voice)))
         return " ".join(parts)
 
     @cached_property
@@ -234,7 +275,8 @@ class World:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"unknown parameters of a world: {', '.join(unknown)}")
-        return cls(**{**values, "tiers": tuple(tuple(t) for t in values.get("tiers", cls.tiers))})
+        pairs = {name: tuple(tuple(pair) for pair in values.get(name, getattr(cls, name))) for name in ("tiers", "default_traits")}
+        return cls(**{**values, **pairs})
 
 
 def _draw_kinds(rng: random.Random, domain: str, n_turns: int) -> Iterator[str]:
