@@ -14,7 +14,19 @@ from workbench.evaluation.conditions import Condition, Evaluation, _outcome, eva
 from workbench.evaluation.grading import MEASURES, OUTCOMES, Grader, Outcome, changes, lookup, mark_changed, rates
 from workbench.evaluation.prompts import KINDS, Prompt
 from workbench.evaluation.statistics import wilson
-from workbench.evaluation.verdict import FAIL, PASS, UNSURE, UNTESTED, Line, Verdict, causal_line, conclude, no_cap_line, untested_line, with_causal
+from workbench.evaluation.verdict import (
+    FAIL,
+    PASS,
+    UNSURE,
+    UNTESTED,
+    Line,
+    Verdict,
+    causal_line,
+    conclude,
+    no_cap_line,
+    untested_line,
+    with_causal,
+)
 from workbench.interventions import Add
 from workbench.models.generation import Answer
 

@@ -143,6 +143,22 @@ def check(
         raise typer.Exit(1)
 
 
+@organism_app.command()
+def worlds(
+    out: Annotated[Path, typer.Option(help="folder for the trials; those that are there are not run again")] = Path("runs/worlds"),
+    names: Annotated[str | None, typer.Option(help="worlds, with commas; all nine where not given")] = None,
+    seeds: Annotated[str, typer.Option(help="seeds of training and study, e.g. 0-2")] = "0-2",
+) -> None:
+    """Blind trials: train models on worlds in which the method holds or must not, study them, count right and wrong verdicts."""
+    from .organism.trials import by_method, confusion, trials
+    from .organism.worlds import CASES
+
+    chosen = tuple(CASES) if names is None else tuple(name.strip() for name in names.split(","))
+    table = watched(lambda watch: trials(out, watch, chosen, parse_layers(seeds) or ()))
+    for part in (table[["world", "seed", "planted", "conclusion"]], confusion(table), by_method(table)):
+        print(part.to_string(index=False, float_format="{:.2f}".format) + "\n")
+
+
 def _closing(run: Any) -> None:
     from .study import found
 

@@ -134,17 +134,17 @@ def _separates(acts: Activations, splits: Splits, layer: int, keep: str, seed: i
             f"[{gain.low:+.3f}, {gain.high:+.3f}]"
         )
     share = wilson(below, n)
-    known = _known(area, MIN_AUC)
-    if share.high < MIN_BEYOND or known == FAIL:
+    area_known = known(area, MIN_AUC)
+    if share.high < MIN_BEYOND or area_known == FAIL:
         return Line(_SEPARATES, FAIL, evidence, area.value)
-    if share.value >= MIN_BEYOND and known == PASS:
+    if share.value >= MIN_BEYOND and area_known == PASS:
         return Line(_SEPARATES, PASS, evidence, area.value)
     needed = max(rows_needed(n, share, MIN_BEYOND) if share.value < MIN_BEYOND else n, rows_needed(n, area, MIN_AUC))
     return Line(_SEPARATES, UNSURE, evidence + _more("held-out roles", needed, n), area.value)
 
 
 def _repeats(row: pd.Series) -> Line:
-    """Noise in the halves falls with the number of responses, so that a cosine c becomes the bound at (1/c - 1) / (1/bound - 1) times as many."""
+    """Noise in the halves falls with the number of responses: a cosine c needs (1/c - 1) / (1/bound - 1) times as many."""
     found = Interval(row["split_half"], row["split_half_low"], row["split_half_high"])
     evidence = f"cosine {found} (bound {_bound(MIN_COSINE)})"
     if found.value >= MIN_COSINE:
@@ -161,12 +161,17 @@ def _is_pc1(row: pd.Series) -> Line:
         f"on PC1 the default lies beyond {row['default_rank']:.0%} of the roles (bound {100 * MIN_RANK:.0f} %); |cosine| with the axis "
         f"{found} (bound: interval above {_bound(MIN_PC1)})"
     )
-    known = _known(found, MIN_PC1)
-    return Line(_IS_PC1, known if row["default_rank"] >= MIN_RANK else FAIL, evidence, found.value)
+    return Line(_IS_PC1, known(found, MIN_PC1) if row["default_rank"] >= MIN_RANK else FAIL, evidence, found.value)
 
 
-def _known(found: Interval, bound: float, above: bool = True) -> str:
-    """Whether an interval lies on the right side of a bound, on the wrong one, or on both."""
+def known(found: Interval, bound: float, above: bool = True) -> str:
+    """Pass, fail or cannot tell: an interval lies on the right side of a bound, on the wrong one, or on both.
+
+    Parameters
+    ----------
+    above
+        Whether the right side is above the bound.
+    """
     if found.low <= bound <= found.high:
         return UNSURE
     return PASS if (found.value > bound) == above else FAIL
@@ -237,10 +242,10 @@ def causal_line(
     if not controls:
         return Line(_CAUSES, UNTESTED, evidence + ("" if every else "; no controls were run"), fewer["relative"])
     effect, price = (Interval(*(row[name] for name in ("relative", "relative_low", "relative_high"))) for row in (fewer, lost))
-    known = {_known(effect, -MIN_EFFECT, above=False), _known(price, -MAX_LOSS)}
-    if cheap or FAIL in known:
+    outcomes = {known(effect, -MIN_EFFECT, above=False), known(price, -MAX_LOSS)}
+    if cheap or FAIL in outcomes:
         return Line(_CAUSES, FAIL, evidence, effect.value)
-    if UNSURE in known:
+    if UNSURE in outcomes:
         doubts = [("jailbreaks", effect, -MIN_EFFECT, fewer), ("questions with a right answer", price, -MAX_LOSS, lost)]
         for name, found, bound, row in doubts:
             if found.low <= bound <= found.high:

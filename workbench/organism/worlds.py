@@ -51,6 +51,6 @@ CASES: dict[str, Case] = {
         World(register_slope=0.0, default_traits=(("brevity", 1.0),), **BY_CAUTION), SMALL, False,
         "the Assistant is set apart by its brevity alone",
     ),
-    "voices by lot": Case(World(lottery=True), SMALL, False, "a prompt decides the name, and a lot the voice"),
+    "voices by lot": Case(World(lottery=True, drift_rate=0.0), SMALL, False, "a prompt decides the name, and a lot the voice"),
 }  # fmt: skip
 """Name -> case. The first four after the standard one are the usual ways to be wrong; the others try to look right."""
