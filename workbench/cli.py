@@ -109,6 +109,29 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help="organism, a local folder, or a hub name; only its configuration is read")] = "organism",
+    roles: Annotated[int | None, typer.Option(help="how many roles")] = None,
+    questions: Annotated[int | None, typer.Option(help="how many questions")] = None,
+    prompts: Annotated[int | None, typer.Option(help="system prompts a role")] = None,
+    samples: Annotated[int | None, typer.Option(help="answers to each prompt and question")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="longest answer")] = None,
+    test_prompts: Annotated[int | None, typer.Option(help="prompts of a calibration")] = None,
+    full: Annotated[bool, typer.Option("--full", help="the whole library: all roles, five prompts, all questions")] = False,
+    revision: Revision = None, trust_remote_code: Trust = False,
+) -> None:  # fmt: skip
+    """What a study, origins, calibration and evaluation of a model will cost, before its weights are loaded."""
+    from .costs import plan_cost
+    from .models.shape import shape_of
+    from .study import FULL
+
+    given = {"roles": roles, "questions": questions, "prompts": prompts, "samples": samples, "max_new_tokens": max_new_tokens,
+             "test_prompts": test_prompts}  # fmt: skip
+    settings = (FULL if full else {}) | {k: v for k, v in given.items() if v is not None}
+    print(plan_cost(shape_of(model, revision=revision, trust_remote_code=trust_remote_code), **settings).to_text())
+
+
 @organism_app.command()
 def train(
     out: Annotated[Path, typer.Option(help="folder for the model and its checkpoints")] = Path("runs/organism-model"),

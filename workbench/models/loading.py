@@ -57,13 +57,14 @@ def load_model(
     path = str(CHECKPOINT if str(model) == "organism" else model)
     hf, tok = _from_pretrained(path, dtype, device, device_map, revision, trust_remote_code)
     wrap = full_bridge if full else thin_bridge
-    name = "organism" if str(model) == "organism" else _short_name(path)
+    name = "organism" if str(model) == "organism" else short_name(path)
     found = getattr(hf.config, "_commit_hash", None) or revision or ""
     folder = path if Path(path).is_dir() else None
     return HookedModel(wrap(hf, tok, path), tok, name, hf=hf, revision=found, chat_template=template, folder=folder, full=full)
 
 
-def _short_name(path: str) -> str:
+def short_name(path: str) -> str:
+    """How a model is called: a folder's last name, or the hub name."""
     return Path(path).resolve().name if Path(path).is_dir() else path
 
 
@@ -78,7 +79,7 @@ def _wrap_object(model: Any, tokenizer: Any, template: str | None, full: bool) -
         return HookedModel(model, tokenizer, name, hf=hf, chat_template=template, full=is_full)
     if not hasattr(model, "config") or not hasattr(model, "generate"):
         raise ModelError(f"a {type(model).__name__} is neither a Hugging Face causal model nor one with TransformerLens hooks")
-    name = _short_name(model.config.name_or_path or type(model).__name__)
+    name = short_name(model.config.name_or_path or type(model).__name__)
     wrap = full_bridge if full else thin_bridge
     return HookedModel(wrap(model, tokenizer, name), tokenizer, name, hf=model, chat_template=template, full=full)
 
@@ -100,7 +101,7 @@ def _from_pretrained(path: str, dtype: Any, device: str | None, device_map: Any,
             hf = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=number_format, **placement, **options)
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
-        raise ModelError(_why_not(path, error)) from error
+        raise ModelError(why_not(path, error)) from error
     if device_map is None:
         hf.to(_device(device))  # type: ignore[arg-type]  # transformers wraps nn.Module.to
     return hf.eval(), tokenizer
@@ -156,7 +157,8 @@ def _template(chat_template: str | None) -> str | None:
     return path.read_text(encoding="utf-8")
 
 
-def _why_not(path: str, error: Exception) -> str:
+def why_not(path: str, error: Exception) -> str:
+    """One sentence for a model that cannot be loaded."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if Path(path).is_dir():
         return f"the model in {path} cannot be loaded: {reason}"
