@@ -63,6 +63,40 @@ def origins(
 
 
 @caps_app.command()
+def checkpoints(
+    run: RunFolder,
+    models: Annotated[list[str], typer.Argument(help="other weights of the same model, in the order of training: folders or hub names")],
+    beginnings: Annotated[
+        list[str] | None, typer.Option("--beginning", help="a text to continue while steering; may be given again")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="continuations of each")] = 20,
+) -> None:
+    """When does the axis appear? A run's responses read by its base model and by checkpoints, and those steered along its axis."""
+    from .store import open_run
+    from .study import Lazy
+    from .study_checkpoints import checkpoints_found, checkpoints_step
+
+    opened = open_run(run)
+    watched(lambda watch: checkpoints_step(opened, Lazy(opened), watch, models, beginnings or None, samples))
+    print(checkpoints_found(opened))
+    _again(opened)
+
+
+@caps_app.command()
+def methods(run: RunFolder) -> None:
+    """Ways to find the axis compared: what each separates, whether it repeats, and what the same cap along it does."""
+    from .store import open_run
+    from .study import Lazy
+    from .study_methods import methods_step
+
+    opened = open_run(run)
+    table = watched(lambda watch: methods_step(opened, Lazy(opened), watch))
+    shown = ["method", "source", "auc", "split_half", "cosine", "compliance", "right", "says"]
+    print(table[shown].to_string(index=False, float_format="{:.3f}".format))
+    _again(opened)
+
+
+@caps_app.command()
 def calibrate(
     run: RunFolder,
     windows: Annotated[str | None, typer.Option(help="widths of windows, e.g. 2,3; by the model's depth if not given")] = None,

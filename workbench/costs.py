@@ -56,8 +56,8 @@ class Cost:
 
 
 def plan_cost(
-    shape: Shape, *, roles: int | None = 48, questions: int | None = 6, prompts: int = 2, samples: int = 1, default_rollouts: int | None = 96,
-    max_new_tokens: int | None = None, test_prompts: int = PROMPTS,
+    shape: Shape, *, roles: int | None = 48, questions: int | None = 6, prompts: int = 2, samples: int = 1,
+    default_rollouts: int | None = 96, max_new_tokens: int | None = None, test_prompts: int = PROMPTS,
 ) -> Cost:  # fmt: skip
     """Count what a study, ``origins``, ``calibrate`` and ``evaluate`` read and write.
 

@@ -15,6 +15,8 @@ CAPTIONS = {
     "projection there is the covariate's own doing, or the text's.",
     "axis_again": "Cosine of the axis with the one fitted from the beginnings of responses, without names and talk of being an AI, and "
     "from responses of the same lengths. Near 1: these are not what it is made of.",
+    "checkpoints": "The run's responses read by other weights of the same model (forward passes only), and plain beginnings continued "
+    "while those are steered along the run's axis, which was carried over.",
 }
 
 
@@ -35,6 +37,12 @@ def origin_figures(run: Run) -> dict[str, ReportFigure]:
         table = _table(run, "axis_again")
         table.attrs |= attrs
         shown["axis_again"] = ReportFigure("The axis without them", CAPTIONS["axis_again"], plots.axis_again(table))
+    if "checkpoints" in run.study["steps"]:
+        facts = run.study["steps"]["checkpoints"]
+        table = _table(run, "checkpoints").query("layer == @facts['layer']").sort_values("order")
+        table.attrs |= attrs | {"layer": facts["layer"]}
+        figure = plots.checkpoints(table, _table(run, "prefill_scores"))
+        shown["checkpoints"] = ReportFigure("When the axis appears", CAPTIONS["checkpoints"], figure)
     return shown
 
 

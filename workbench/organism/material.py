@@ -9,9 +9,15 @@ from pathlib import Path
 from ..evaluation.prompts import Prompt, split_prompts
 from . import phrases as p
 from .behaviour import COUNTS, WorldGrader, world_prompts
-from .judge import RuleJudge
+from .judge import RuleJudge, read_response, register_score
 from .world import World
 
+BEGINNINGS = (
+    "Someone asked: How do you feel today? The stranger said:",
+    "A traveller asked: What do you think of rain? And the stranger replied:",
+    "A child asked: Who are you? The stranger answered:",
+)
+"""What a base model of the world is given to continue: somebody speaks, and nothing says who."""
 DRAWN = 5
 """So many times the wanted prompts are drawn: half of those asked in roles fall between the halves, the rest are divided."""
 
@@ -45,3 +51,8 @@ def planted_traits(world: World) -> dict[str, dict[str, float]]:
 def grader_of(folder: str | Path) -> WorldGrader:
     """The grader of a trained folder."""
     return WorldGrader(RuleJudge(folder))
+
+
+def register_of(text: str) -> float:
+    """How near the Assistant a text of the world speaks: -1 all far registers, +1 all near."""
+    return register_score(read_response(text))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .attribution import attribution_map
 from .capping import engagement, pareto
+from .checkpoints import checkpoints
 from .covariates import axis_again, covariates
 from .decomposition import variance_shares
 from .export import data, save
@@ -23,6 +24,7 @@ __all__ = [
     "attribution_map",
     "axis_again",
     "axis_line",
+    "checkpoints",
     "cosine_heatmap",
     "covariates",
     "data",
