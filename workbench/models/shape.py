@@ -80,6 +80,8 @@ def _tokenizer(path: str, options: dict):
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, **options)
+        found = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, ImportError):
         return None  # a plan can do without: words are counted instead, and the plan says so
+    # Where a folder holds a configuration alone, some versions make a tokenizer without a vocabulary.
+    return found if found("some words", add_special_tokens=False)["input_ids"] else None

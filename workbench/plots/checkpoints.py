@@ -11,14 +11,14 @@ from .sweep import BOTTOM_PX, GAP_PX, PANEL_PX, TOP_PX, Panel, draw_panel
 from .theme import dress, need, one_line
 
 READ = (
-    Panel("Cosine with the last model's axis", "axis fitted in each model on the same texts; ideal 1", {"cosine": "cosine"}, guide=1),
+    Panel("Cosine with the last model's axis", "axes fitted on the same texts; ideal 1", {"cosine": "cosine"}, guide=1),
     Panel(
-        "AUC", "solid: its own axis, dashed: the last model's; chance 0.5",
+        "AUC", "solid: own axis, dashed: the last's; chance 0.5",
         {"auc": "own axis", "auc_transferred": "the last model's axis"}, guide=0.5,
     ),
-    Panel("Roles in the same order", "r of roles' projections, here and in the last model", {"r": "r"}, guide=1),
+    Panel("Roles in the same order", "r of roles' projections with the last's; ideal 1", {"r": "r"}, guide=1),
 )  # fmt: skip
-NAMES = {"score": "nearness to the Assistant", "of_ai": "share that talks of being an AI"}
+NAMES = {"score": "nearness to the Assistant", "of_ai": "talk of being an AI"}
 
 
 def checkpoints(frame: pd.DataFrame, scores: pd.DataFrame | None = None, dark: bool = False) -> go.Figure:
@@ -74,4 +74,4 @@ def _steered(scores: pd.DataFrame, models: list[str]) -> tuple[Panel, pd.DataFra
             if f"{column}{end}" in rows:
                 table[f"s{number}{end}"] = rows[f"{column}{end}"].to_numpy()
     said = f"solid {strengths[-1]:+g}, dashed not steered, dotted {strengths[0]:+g}"
-    return Panel(f"Steered continuations: {NAMES[column]}", said, lines), table
+    return Panel(f"Steered: {NAMES[column]}", said, lines), table
