@@ -35,8 +35,8 @@ from workbench.thresholds import threshold
 @pytest.mark.parametrize(
     ("n", "sizes", "widths"),
     [
-        (5, None, {2: 4, 3: 3}), (12, None, {2: 11, 3: 10}), (64, None, {8: 9, 16: 9}), (2, None, {2: 1}), (1, None, {1: 1}),
-        (5, [1, 5, 1], {1: 5, 5: 1}), (64, [2], {2: 9}), (80, None, {10: 9, 20: 9}),
+        (5, None, {2: 4, 3: 3, 4: 2}), (12, None, {2: 11, 3: 10, 6: 7}), (64, None, {8: 9, 16: 9, 32: 9}), (2, None, {2: 1}),
+        (1, None, {1: 1}), (5, [1, 5, 1], {1: 5, 5: 1}), (64, [2], {2: 9}), (80, None, {10: 9, 20: 9, 40: 9}),
     ],
 )  # fmt: skip
 def test_windows_are_of_these_widths_and_so_many(n, sizes, widths):
@@ -69,9 +69,9 @@ def test_windows_wider_than_the_model_are_refused(wrong):
 
 def test_the_grid_is_every_combination_once():
     settings = grid(range(5))
-    assert len(settings) == 7 * 4 * 2
-    assert len({s.name for s in settings}) == len(set(settings)) == 56
-    assert {(s.percentile, s.over) for s in settings} == {(5, "default"), (25, "default"), (50, "default"), (75, "all")}
+    assert len(settings) == 9 * 5 * 2
+    assert len({s.name for s in settings}) == len(set(settings)) == 90
+    assert {(s.percentile, s.over) for s in settings} == {*((q, "default") for q in (25, 50, 75, 90)), (75, "all")}
     assert {s.positions for s in settings} == {"all", "generated"}
     few = grid(range(5), [3], {"roles": (10, 90)}, ["content"])
     assert {(s.layers, s.percentile) for s in few} == {(w, q) for w in ((0, 1, 2), (1, 2, 3), (2, 3, 4)) for q in (10.0, 90.0)}

@@ -105,11 +105,11 @@ def windows(layers: Sequence[int], sizes: Sequence[int] | None = None) -> list[t
     Parameters
     ----------
     sizes
-        Widths; an eighth and a quarter of the layers (the paper's 8 and 16 of 64), at least 2 and 3, where None. Small
-        models get every window, large ones about eight of each width.
+        Widths; an eighth and a quarter of the layers (the paper's 8 and 16 of 64) and a half, at least 2, 3 and 4, where
+        None. Small models get every window, large ones about eight of each width.
     """
     n = len(layers)
-    sizes = sorted({min(n, max(2, n // 8)), min(n, max(3, n // 4))}) if sizes is None else sorted(set(sizes))
+    sizes = sorted({min(n, max(least, n // part)) for least, part in ((2, 8), (3, 4), (4, 2))}) if sizes is None else sorted(set(sizes))
     if wrong := [s for s in sizes if not 1 <= s <= n]:
         raise DataError(f"a window is 1 to {n} layers wide, not {wrong[0]}")
     return [tuple(layers[i : i + size]) for size in sizes for i in range(0, n - size + 1, max(1, (n - size) // 8))]
@@ -124,10 +124,10 @@ def grid(
     Parameters
     ----------
     percentiles
-        Set -> percentiles along the direction; by default 5, 25 and 50 of the default's responses, and 75 of all (the
+        Set -> percentiles along the direction; by default 25, 50, 75 and 90 of the default's responses, and 75 of all (the
         paper's recipe, said along the axis).
     """
-    percentiles = {"default": (5, 25, 50), "all": (75,)} if percentiles is None else percentiles
+    percentiles = {"default": (25, 50, 75, 90), "all": (75,)} if percentiles is None else percentiles
     if wrong := [q for qs in percentiles.values() for q in qs if not 0 <= q <= 100]:
         raise DataError(f"a percentile lies between 0 and 100, not at {wrong[0]}")
     if unknown := [p for p in positions if p not in CAPPED]:

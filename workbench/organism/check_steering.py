@@ -25,13 +25,13 @@ STEERED = ("all", "generated")
 
 
 KINDS = {kind: n for kind, n in REPORTING.items() if kind != "identity"}
-"""So many prompts of each situation report; a tenth of them choose."""
+"""So many prompts of each situation report; a quarter of them choose."""
 
 
 def steering_rows(run: Run, model: HookedModel, watch: Watch, seed: int, kinds: Mapping[str, int] = KINDS) -> list[Row]:
     """Steering at one layer; layer and positions are chosen on the tuning half by the two ends of the range."""
     rules = grader_of(str(model.folder))
-    tuning, reporting = world_halves(rules.rules.world, {k: n // 10 for k, n in kinds.items()}, kinds, seed)
+    tuning, reporting = world_halves(rules.rules.world, {k: n // 4 for k, n in kinds.items()}, kinds, seed)
     axis, norms = run.axis, residual_norms(model, run.rollouts)
     layer, positions = _steering_place(model, axis, norms, tuning, rules, watch)
     conditions = steering_conditions(axis, layer, norms, STRENGTHS, positions)
