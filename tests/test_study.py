@@ -150,6 +150,25 @@ def test_a_large_study_keeps_a_sample_and_says_so(tmp_path, monkeypatch, whole):
     assert "means by role, prompt and label" in run.report.read_text(encoding="utf-8")
 
 
+def test_identical_responses_have_no_words_to_tell_and_the_rest_goes_on(tmp_path, monkeypatch, organism):
+    """Whatever is asked, the same answer: no bag of words, nothing to cross, and a study all the same."""
+    from workbench.models.generation import Answer
+    from workbench.study import Lazy
+    from workbench.study_origins import origins_found, origins_step
+
+    ids = tuple(organism.tokenizer("The sky is blue.")["input_ids"])
+    monkeypatch.setattr("workbench.rollouts.generate", lambda model, prompts, **_: [Answer("The sky is blue.", ids, "stop") for _ in prompts])
+    monkeypatch.setattr("workbench.study.judge_for", lambda model: None)
+    run = run_study(organism, tmp_path / "run", roles=12)
+    said = "The sweep has no layer -1: all responses hold the same words."
+    assert said in run.report.read_text(encoding="utf-8")
+    assert run.sweep["layer"].tolist() == [0, 1, 2, 3, 4]
+    assert run.study["verdict"]["conclusion"].startswith("cannot tell")
+    origins_step(run, Lazy(run, organism), lambda step, done, total: None)
+    assert "all responses are the same text" in origins_found(run)
+    assert run.study["steps"]["origins"]["done"] == ["Covariates", "The axis again"]
+
+
 def test_a_real_chat_model_judges_itself_honestly(test_models, tmp_path):
     """No system role, 256 positions, no judge: it completes, uses all responses, and says all three."""
     run = run_study(str(test_models / "tinytalk"), tmp_path / "run", roles=10, questions=3, prompts=1, default_rollouts=12)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from .activations import Activations
 from .errors import ModelError
 from .models.hooked import HookedModel
@@ -25,6 +27,9 @@ def keep_words(run: Run, model: Callable[[], HookedModel]) -> None:
         acts = bag_of_embeddings(model(), rows)
     except ModelError as error:
         run.record("words", n=0, notes=[f"The sweep has no layer -1: {error}."])
+        return
+    if torch.allclose(acts.values, acts.values[:1]):
+        run.record("words", n=0, notes=["The sweep has no layer -1: all responses hold the same words."])
         return
     save_activations(path, Activations(acts.values, acts.rows[["row"]], acts.site), KIND, {"rows": key})
     run.record("words", rows=key, n=len(rows))
