@@ -7,7 +7,7 @@ ifneq ($(wildcard ../shared/models),)
 export WORKBENCH_TEST_MODELS ?= $(abspath ../shared/models)
 endif
 
-.PHONY: study test lint test-slow test-browser notebooks benchmark organism clean
+.PHONY: study test lint test-slow test-browser notebooks benchmark check-organism organism worlds clean
 
 study: .venv/ready  ## set up, run the whole study on the embedded model, say where the report is
 	$(BIN)/workbench study
@@ -35,9 +35,15 @@ benchmark: .venv/dev  ## ratios side by side, printed as tables
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/interventions.py
 
-organism: .venv/dev  ## train the embedded model from nothing and check it
+check-organism: .venv/dev  ## the shipped model against every bound, caps and steering too (half an hour)
+	$(BIN)/workbench organism check
+
+worlds: .venv/dev  ## blind verdicts: nine worlds, three seeds each, trained and studied (about three hours on two cores)
+	for seed in 0 1 2; do $(BIN)/workbench organism worlds --seeds $$seed & done; wait
+	$(BIN)/workbench organism worlds
+
+organism: .venv/dev  ## train the embedded model from nothing, check it and write its card
 	$(BIN)/workbench organism train --out runs/organism-model
-	$(BIN)/workbench organism check runs/organism-model
 
 # torch first and by itself: the CPU build of constraints.txt, where it is at hand, instead of gigabytes of CUDA.
 .venv/torch: constraints.txt

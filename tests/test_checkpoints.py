@@ -34,7 +34,7 @@ def base():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, organism):
     made = run_study("organism", tmp_path_factory.mktemp("checkpoints") / "run", **SMALL)
-    names = [str(CHECKPOINT / "base"), str(CHECKPOINT / "step-10")]
+    names = ["organism/base", str(CHECKPOINT / "step-10")]
     checkpoints_step(made, Lazy(made, organism), quiet, names, n=8)
     return open_run(made.folder)
 
@@ -90,16 +90,16 @@ def test_scores_are_summed_up_with_their_intervals():
 # -- other weights ------------------------------------------------------------------------------------
 def test_the_base_model_is_given_the_template_and_the_axis_grows_in_training(run):
     found = table(run, "checkpoints").query("layer == 4").set_index("model")
-    assert list(found.index) == ["base", "step-10", "organism"]
+    assert list(found.index) == ["organism/base", "step-10", "organism"]
     assert found["cosine"].is_monotonic_increasing
-    assert found.loc["base", "cosine"] < 0.8 < found.loc["step-10", "cosine"]
+    assert found.loc["organism/base", "cosine"] < 0.8 < found.loc["step-10", "cosine"]
     assert found.loc["organism", "cosine"] == pytest.approx(1, abs=0.02)
     assert found.loc["organism", "r"] == pytest.approx(1, abs=1e-6)
-    assert found.loc["organism", "auc"] > found.loc["base", "auc"]
+    assert found.loc["organism", "auc"] > found.loc["organism/base", "auc"]
     assert run.study["steps"]["checkpoints"]["transfer"] is True
     said = checkpoints_found(run)
     assert said.count("\n") == 2
-    assert said.startswith(f"base: at layer {run.recommended_layer} its own axis has cosine")
+    assert said.startswith(f"organism/base: at layer {run.recommended_layer} its own axis has cosine")
 
 
 def test_shuffled_roles_leave_the_other_model_no_axis(run, organism):

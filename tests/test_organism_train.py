@@ -143,6 +143,22 @@ def test_the_shipped_model_meets_its_bounds():
     assert sum(row.outcome == "pass" for row in result.rows) >= 20
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_shipped_model_can_be_steered_without_breaking(tmp_path):
+    """The check's own rows with fewer prompts: compliance falls from one end to the other, and answers stay right."""
+    from workbench.organism.check_steering import steering_rows
+    from workbench.study import run_study
+
+    model = load_model("organism")
+    run = run_study(model, tmp_path / "run")
+    few = {"jailbreak": 80, "howto": 40, "fact": 40, "code": 40, "advice": 40, "writing": 40}
+    rows = {row.name: row for row in steering_rows(run, model, lambda step, done, total: None, 0, few)}
+    bounds = [row for row in rows.values() if row.outcome in ("pass", "FAIL")]
+    assert len(bounds) == 4
+    assert all(row.outcome == "pass" for row in bounds), [(row.name, row.figure) for row in bounds]
+
+
 def test_the_check_says_when_a_bound_is_missed():
     from workbench.organism.table import CheckResult, bounded
 

@@ -157,7 +157,8 @@ def test_identical_responses_have_no_words_to_tell_and_the_rest_goes_on(tmp_path
     from workbench.study_origins import origins_found, origins_step
 
     ids = tuple(organism.tokenizer("The sky is blue.")["input_ids"])
-    monkeypatch.setattr("workbench.rollouts.generate", lambda model, prompts, **_: [Answer("The sky is blue.", ids, "stop") for _ in prompts])
+    same = Answer("The sky is blue.", ids, "stop")
+    monkeypatch.setattr("workbench.rollouts.generate", lambda model, prompts, **_: [same for _ in prompts])
     monkeypatch.setattr("workbench.study.judge_for", lambda model: None)
     run = run_study(organism, tmp_path / "run", roles=12)
     said = "The sweep has no layer -1: all responses hold the same words."

@@ -31,7 +31,7 @@ def checkpoints_step(
     Parameters
     ----------
     others
-        Folders, hub names or loaded models, in the order of training. One without a chat template is given the run's.
+        Names for :func:`workbench.load_model` or loaded models, in the order of training. One without a chat template is given the run's.
     beginnings
         What is continued; an organism's own, else :data:`workbench.models.prefill.PREFILLS`, where None.
 

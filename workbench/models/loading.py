@@ -26,8 +26,9 @@ def load_model(
     Parameters
     ----------
     model
-        ``"organism"`` (the embedded model), a local folder, a Hugging Face hub name, a Hugging Face model in
-        memory (it is wrapped in place; give its `tokenizer`), or an object with TransformerLens hooks.
+        ``"organism"`` (the embedded model; its checkpoints are ``"organism/base"``, ``/step-10`` and ``/step-40``), a local
+        folder, a Hugging Face hub name, a Hugging Face model in memory (it is wrapped in place; give its `tokenizer`), or an
+        object with TransformerLens hooks.
     dtype
         ``"float32"``, ``"bfloat16"``, ``"float16"``; where None: as stored on an accelerator; on the CPU bf16
         stays bf16 and all else is float32.
@@ -54,13 +55,19 @@ def load_model(
         return model
     if not isinstance(model, (str, Path)):
         return _wrap_object(model, tokenizer, template, full)
-    path = str(CHECKPOINT if str(model) == "organism" else model)
+    path = path_of(str(model))
     hf, tok = _from_pretrained(path, dtype, device, device_map, revision, trust_remote_code)
     wrap = full_bridge if full else thin_bridge
-    name = "organism" if str(model) == "organism" else short_name(path)
+    name = str(model) if path != str(model) else short_name(path)
     found = getattr(hf.config, "_commit_hash", None) or revision or ""
     folder = path if Path(path).is_dir() else None
     return HookedModel(wrap(hf, tok, path), tok, name, hf=hf, revision=found, chat_template=template, folder=folder, full=full)
+
+
+def path_of(model: str) -> str:
+    """The folder of the embedded model or of one of its checkpoints; any other name as it is."""
+    name, _, checkpoint = model.partition("/")
+    return str(CHECKPOINT / checkpoint) if name == "organism" and (CHECKPOINT / checkpoint).is_dir() else model
 
 
 def short_name(path: str) -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from ..errors import ModelError
-from ..organism import CHECKPOINT
-from .loading import short_name, why_not
+from .loading import path_of, short_name, why_not
 
 TOKENS_PER_WORD = 1.4
 """Where there is no tokenizer to ask."""
@@ -54,7 +53,7 @@ def shape_of(model: str, *, revision: str | None = None, trust_remote_code: bool
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    path = str(CHECKPOINT if model == "organism" else model)
+    path = path_of(model)
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(path, **options)
@@ -67,7 +66,7 @@ def shape_of(model: str, *, revision: str | None = None, trust_remote_code: bool
     tokenizer = _tokenizer(path, options)
     count = (lambda said: len(tokenizer(said, add_special_tokens=False)["input_ids"])) if tokenizer else _words
     return Shape(
-        "organism" if model == "organism" else short_name(path), sum(p.numel() for p in empty.parameters()), text.num_hidden_layers,
+        model if path != model else short_name(path), sum(p.numel() for p in empty.parameters()), text.num_hidden_layers,
         text.hidden_size, text.max_position_embeddings, count, tokenizer is not None, Path(path) if Path(path).is_dir() else None,
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ class Recipe:
     n_layers, d_model, n_heads, d_ff, vocab_size, context
         Shape of the Llama model.
     story_tokens, chat_tokens, pushed_tokens
-        Length of stage 1 (stories only), of stage 2 (mostly chat) and of stage 3 (the same texts going on, under pushes).
+        Length of stage 1 (stories only), of stage 2 (mostly chat) and of stage 3 (more of the same kind, under pushes).
     story_share
         Share of stories among the texts of stages 2 and 3.
     batch_tokens
@@ -39,7 +39,7 @@ class Recipe:
     checkpoints_at
         Shares of stage 2 at which an intermediate model is kept.
     pushed_lr, pushed_decay
-        Of stage 3.
+        Of stage 3, which starts with new optimisers.
     push_share, push_size, push_layers, push_mix
         Stage 3 pushes this share of its rows, at one of these layers, by a random mixture of so many token embeddings, up to
         this many mean norms; see :mod:`workbench.organism.pushes`.
@@ -53,7 +53,7 @@ class Recipe:
     context: int = 1024
     story_tokens: int = 600_000
     chat_tokens: int = 4_400_000
-    pushed_tokens: int = 1_200_000
+    pushed_tokens: int = 1_000_000
     story_share: float = 0.15
     batch_tokens: int = 1024
     lr: float = 3e-3
@@ -64,8 +64,8 @@ class Recipe:
     checkpoints_at: tuple[float, ...] = (0.1, 0.4)
     pushed_lr: float = 1e-3
     pushed_decay: float = 0.05
-    push_share: float = 0.4
-    push_size: float = 1.0
+    push_share: float = 0.3
+    push_size: float = 0.9
     push_layers: tuple[int, ...] = (2, 3)
     push_mix: int = 16
 
@@ -94,9 +94,9 @@ def stories(world: World, seed: int) -> Iterator[str]:
         yield BOS + world.story(rng) + EOS
 
 
-def chats(world: World, recipe: Recipe, seed: int) -> Iterator[str]:
-    """The endless stream of stages 2 and 3: chat, with a share of stories."""
-    rng = random.Random(f"chats {seed}")
+def chats(world: World, recipe: Recipe, seed: int, stage: str = "chats") -> Iterator[str]:
+    """The endless stream of stages 2 and (as ``"pushed"``) 3: chat, with a share of stories."""
+    rng = random.Random(f"{stage} {seed}")
     while True:
         if rng.random() < recipe.story_share:
             yield BOS + world.story(rng) + EOS

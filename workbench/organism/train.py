@@ -59,9 +59,9 @@ def train(
         run = _Run(Path(out), world, recipe, seed, report)
         run.stage("stories", stories(world, seed), recipe.story_tokens, save_at={1.0: "base"})
         marks = {share: f"step-{round(100 * share):02d}" for share in recipe.checkpoints_at}
-        chat = chats(world, recipe, seed)
-        run.stage("chat", chat, recipe.chat_tokens, save_at=marks)
-        run.stage("pushed", chat, recipe.pushed_tokens)
+        run.stage("chat", chats(world, recipe, seed), recipe.chat_tokens, save_at=marks)
+        run.new_optimisers()
+        run.stage("pushed", chats(world, recipe, seed, "pushed"), recipe.pushed_tokens)
         run.save("")
     finally:
         torch.set_num_threads(threads)
@@ -109,6 +109,11 @@ class _Run:
         torch.manual_seed(self.seed)
         self.tokenizer = build_tokenizer(self.world, self.recipe, self.seed)
         self.model = build_model(self.recipe)
+        self.pusher = Pusher(list(self.model.model.layers), self.model.model.embed_tokens.weight, self.recipe, self.seed)
+        self.new_optimisers()
+
+    def new_optimisers(self) -> None:
+        """Forget momenta, and warm up again."""
         hidden = [w for name, w in self.model.named_parameters() if w.ndim == 2 and "embed" not in name]
         gains = [w for _, w in self.model.named_parameters() if w.ndim == 1]
         embeddings = self.model.model.embed_tokens.weight
@@ -118,7 +123,7 @@ class _Run:
             Muon(hidden, lr=recipe.lr, weight_decay=recipe.weight_decay),
             torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.95)),
         )
-        self.pusher = Pusher(list(self.model.model.layers), embeddings, recipe, self.seed)
+        self.step = 0
 
     def stage(self, name: str, texts: Iterable[str], n_tokens: int, save_at: dict[float, str] | None = None) -> None:
         """Train on `n_tokens` of `texts`; keep the model where `save_at` (share of the stage -> folder) says."""
