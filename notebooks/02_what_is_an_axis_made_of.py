@@ -72,22 +72,23 @@ pd.set_option("display.max_colwidth", 200)
 # %%
 model = wb.load_model("organism")
 world = load_world(CHECKPOINT)
-roles = wb.load_roles(model, n=24, tags=["met in chat"])  # the default comes first
+roles = wb.load_roles(model, n=40, tags=["met in chat"])  # the default comes first
 questions = wb.load_questions(model, n=8)
-rollouts = wb.generate_rollouts(model, roles, questions, prompts=2, default_rollouts=80)
+rollouts = wb.generate_rollouts(model, roles, questions, prompts=1, default_rollouts=80)
 rollouts = wb.judge(rollouts, wb.RuleJudge())
 print(f"{len(rollouts)} answers by {rollouts['role'].nunique()} characters to {len(questions)} questions")
 
 # %%
 acts = wb.extract(model, rollouts)  # means over the tokens of each answer, [row, layer, d_model]
-vectors = wb.role_vectors(acts, keep="fully", min_count=8)
+vectors = wb.role_vectors(acts, keep="fully", min_count=6)
 axis = wb.contrast(vectors, positive="default")  # [layer, d_model]; + points to the Assistant
 latent = {name: world.persona(name).a for name in vectors.rows["role"]}
 print(axis)
 print("values [layer, d_model] =", tuple(axis.values.shape))
 
 # %% [markdown]
-# The projection of an answer $i$ at a layer, with $\bar h_i \in \mathbb{R}^{d}$ the mean over its tokens and $c \in \mathbb{R}^{d}$ the axis:
+# The projection of an answer $i$ at a layer, with $\bar h_i \in \mathbb{R}^{d}$ the mean over its tokens and $c \in \mathbb{R}^{d}$ the
+# axis:
 #
 # $$
 # p_i \;=\; \Big\langle \bar h_i,\; \frac{c}{\lVert c \rVert} \Big\rangle \;\in \mathbb{R}
@@ -153,10 +154,9 @@ def under(prompt, text):
 
 
 crossed = pd.DataFrame([under(prompt, text) for prompt in names for text in texts.to_dict("records")])
-example = crossed[crossed["writer"] == names[-1]].drop_duplicates("role").head(3)
-print(f"{len(names)} prompts x {len(texts)} texts = {len(crossed):,} readings")
-for row in example.to_dict("records"):
-    print(f"\n{json.loads(row['messages'])[0]['text']}\n    {row['response']}")
+print(f"{len(names)} prompts x {len(texts)} texts = {len(crossed):,} readings; one text of the {names[-1]}:\n")
+for prompt in [*names[:3], names[-1]]:
+    print(f"  {system[prompt]:28}| {texts.iloc[-1]['response'][:90]}...")
 
 # %%
 crossed_acts = wb.extract(model, crossed)
@@ -296,8 +296,8 @@ px.scatter(
 # the mean of the others, with $\bar h_{pt} \in \mathbb{R}^d$ the mean over the tokens of text $t$ under prompt $p$:
 #
 # $$
-# c_{\text{prompt}} \;=\; \frac{1}{N}\sum_t \bar h_{\text{default},\,t} \;-\; \frac{1}{P-1}\sum_{p \neq \text{default}} \frac{1}{N}\sum_t \bar h_{pt}
-# \;\in \mathbb{R}^{d}
+# c_{\text{prompt}} \;=\; \frac{1}{N}\sum_t \bar h_{\text{default},\,t}
+# \;-\; \frac{1}{P-1}\sum_{p \neq \text{default}} \frac{1}{N}\sum_t \bar h_{pt} \;\in \mathbb{R}^{d}
 # $$
 #
 # The words cancel exactly: both sides hold the same ones. What is left is what the prompt alone writes into the stream.
@@ -320,7 +320,7 @@ found.cosines.set_index("layer").join(lengths).round(2)
 #
 # - the **axis** of notebook 1,
 # - the **prompt axis**, made without any words,
-# - the **remainder**: the axis minus its part along the prompt axis, so what only words can have put there,
+# - the **remainder**: the axis minus its part along the prompt axis, what the two do not share,
 # - a **random** direction.
 
 # %%
@@ -362,10 +362,11 @@ table.join(pushed).loc[["baseline", *directions]]
 # is the share of tokens that were lifted, `dose` the mean size of the lift as a share of the token's length.
 #
 # Read it row by row. The axis brings compliance down, and right answers mostly survive. The prompt axis brings it down as well, if less.
-# No text went into it, so what it holds is a state that the model *uses*. The random floor touches as many tokens and pushes with a dose
-# of the same order, and hardly anything happens.
+# All texts were the same on both of its sides, so what it holds is a state, and one that the model *uses*. The random floor touches a
+# like share of the tokens, with a dose of the same order, and hardly anything happens.
 #
-# The row to think about is the remainder. Where it does nothing, the words' part of the axis is a label that nobody reads. Where compliance
+# One caution: the prompt axis has a large cosine with the axis, and whatever resembles a lever moves the machine a little. That is why
+# the row to think about is the remainder. Where it does nothing, all that acts in the axis is what prompts write. Where compliance
 # falls there too, the words are a cause of their own: what has been said so far is part of what decides what is said next. Compare its
 # interval with the baseline's before you choose a side. With 60 prompts the intervals are wide, and the doses are not matched exactly;
 # `workbench evaluate` does that with more prompts and many controls.
@@ -389,7 +390,8 @@ wb.plots.covariates(covariate_table)
 
 # %% [markdown]
 # *What to see:* dots over all answers, open diamonds within roles. What does not vary in this world (there is no Markdown, and nothing
-# is cut off) has words in its row instead of a number. A dot whose interval leaves zero is a covariate that *could* explain a part of the axis.
+# is cut off) has words in its row instead of a number. A dot whose interval leaves zero is a covariate that *could* explain a part of
+# the axis.
 #
 # Could, not does. The test is to make the axis again where the covariate can play no part: from the beginnings of answers only, without
 # the tokens that name a role or an AI, and with the default's answers weighted so that their lengths are spread as the roles' are.
@@ -400,6 +402,7 @@ from workbench.refits import axis_again
 again = axis_again(model, rollouts, axis)
 for note in filter(None, again["note"].unique()):
     print(note)
+print(f"{(rollouts['n_tokens'] <= 64).mean():.0%} of the answers have no more than 64 tokens")
 again.query("layer == @layer")[["variant", "cosine", "low", "high", "n_default", "n_roles"]].round(3)
 
 # %%
@@ -409,8 +412,8 @@ wb.plots.axis_again(again)
 # *What to see:* all four panels near 1 at every layer. `all tokens` is the axis itself, the ceiling for the others. Its interval lies
 # below 1 all the same: it draws the roles again, and other roles never give exactly the same axis.
 #
-# So these covariates go with the projection, some of them, and yet the axis does not rest on them. Most answers here are shorter than 64
-# tokens, which makes the second panel a weak test in this model.
+# So some of these covariates go with the projection, and yet the axis does not rest on them. One of the panels is a weak test in this
+# model: answers that end before the 64th token are read whole, and the cell above has counted them.
 
 # %% [markdown]
 # ## 6. Why is this projection what it is?
@@ -489,9 +492,7 @@ per_thousand = 1000 * pd.crosstab(counts["response_ids"].astype(int), counts["wh
 counted = words.join(per_thousand, on="id").fillna({"default": 0.0, "roles": 0.0})
 more = np.sign(counted["default"] - counted["roles"])
 for end, group in more.groupby(counted["end"]):
-    print(
-        f"{end} end: {(group > 0).sum()} tokens said more by the default, {(group < 0).sum()} more by the roles, {(group == 0).sum()} equally"
-    )
+    print(f"{end} end: {(group > 0).sum()} tokens said more by the default, {(group < 0).sum()} by the roles, {(group == 0).sum()} equally")
 counted[counted["rank"] <= 6][["end", "token", "logit", "default", "roles"]].round(2)
 
 # %% [markdown]
@@ -521,9 +522,9 @@ where.assign(largest=patched.groupby("layer")["restored"].max()).rename_axis("su
 
 # %% [markdown]
 # At the layer that is read, the answer's tokens add up to 1. That is no finding: a mean is a sum. The finding is the way up. In the lowest
-# layers the patches restore little even when they are added up, because the tokens of the answer do not hold the prompt yet; they fetch it
-# later, and from the prompt itself, which cannot be patched here, since its words differ. So the "state" is not one place that is written once. It
-# is looked up again, token after token. (Sums of single patches leave out what two of them would do together.)
+# layers the patches restore little even when they are added up, because the tokens of the answer do not hold the prompt yet. They fetch
+# it later, and from the prompt itself, which cannot be patched here, since its words differ. So the "state" is not one place that is
+# written once. It is looked up again, token after token. (Sums of single patches leave out what two of them would do together.)
 
 # %% [markdown]
 # ## 7. When does the axis appear?
@@ -587,10 +588,12 @@ bag_auc = roc_auc_score(held_out.rows["role"] == "default", held_out.project(bag
 print(f"AUC: bag of words {bag_auc:.3f}, base model {reading['auc'][0]:.3f}, final model {reading['auc'].iloc[-1]:.3f}")
 
 # %% [markdown]
-# The random direction does not part the strengths as the axis does: steering works in the base model, and along this line rather than
-# any. The AUC, on the other hand, says little, because a bag of words is already close. What the base model has is a line from one *register* to
-# the other, learned from stories about people who talk that way. What training on conversations adds is the habit of sitting at one end
-# of it, and the link from a prompt to a place on the line.
+# The random direction parts the strengths far less than the axis does (and it is not quite at right angles to the axis, as section 4
+# printed). So steering works in the base model, and along this line rather than any. The score counts phrases only: read the texts
+# above, and where they fall apart, it has not noticed. The AUC of the base model says as much as it beats the bag of words by.
+#
+# What the base model has is a line from one *register* to the other, learned from stories about people who talk that way. What training
+# on conversations adds is the habit of sitting at one end of it, and the link from a prompt to a place on the line.
 
 # %% [markdown]
 # ## 8. Try to prove yourself wrong
@@ -707,8 +710,8 @@ except wb.WorkbenchError as error:
 #   prompt, not text without a cause.
 # - That the shares are the model's. They are those of 16 prompts and 64 texts. A crowd of similar roles would have less prompt and more
 #   text, and four questions are not all questions.
-# - Where the prompt's effect is computed. Heads that write along the axis need not be the ones that understood the prompt, and one answer of
-#   one role is an example, not a rule.
+# - Where the prompt's effect is computed. Heads that write along the axis need not be the ones that understood the prompt, and one
+#   answer of one role is an example, not a rule.
 # - That the base model "has" an Assistant. It has a line between registers, and one small set of beginnings that was steered along it.
 # - Anything about drift: all answers here are first answers, with the prompt a few tokens away. Whether the state lasts over a long
 #   conversation is another question.
@@ -717,11 +720,11 @@ except wb.WorkbenchError as error:
 #
 # ## Exercises
 #
-# 1. **Prompts that were never played.** The 16 roles tagged `third person only` are known from stories alone. Cross *their* prompts with the
-#    texts of section 3. Do the effects follow $a$ as well? What would it mean if they did, given the base model of section 7?
+# 1. **Prompts that were never played.** The 16 roles tagged `third person only` are known from stories alone. Cross *their* prompts with
+#    the texts of section 3. Do the effects follow $a$ as well? What would it mean if they did, given the base model of section 7?
 # 2. **One's own words.** The rest $\varepsilon_{pt}$ was small and we threw it away. Is it different where a text is read under its *own*
 #    writer's prompt? Compare the mean of these cells with the mean of all others, and make a null for the difference by shuffling
 #    which prompt is whose.
-# 3. **Cut the wire.** Take the head with the largest difference in section 6 and set what it reads out to zero (`full.hooks`, at the hook point
-#    `blocks.L.attn.o.hook_in`, where the heads lie side by side). How much of the prompt's share of the variance goes? How much of
-#    the model's right answers?
+# 3. **Cut the wire.** Take the head with the largest difference in section 6 and set what it reads out to zero (`full.hooks`, at the hook
+#    point `blocks.L.attn.o.hook_in`, where the heads lie side by side). How much of the prompt's share of the variance goes? How much
+#    of the model's right answers?

@@ -22,6 +22,8 @@ from .train import train
 from .worlds import CASES
 
 SEEDS = (0, 1, 2)
+CAPS = {"percentiles": {"default": (50.0, 90.0), "all": (75.0,)}, "positions": ("all",)}
+"""The same for every world: a third of the default grid."""
 
 
 def trial(name: str, seed: int, folder: Path, watch: Watch) -> dict[str, object]:
@@ -56,7 +58,7 @@ def trial(name: str, seed: int, folder: Path, watch: Watch) -> dict[str, object]
 
 def _cause(run: Run, model: Lazy, watch: Watch, seed: int) -> None:
     if not run.is_done("calibrate"):
-        calibrate_step(run, model, watch, CapConfig.of(seed=seed))
+        calibrate_step(run, model, watch, CapConfig.of(**CAPS, seed=seed))
     if run.study["steps"]["calibrate"]["choices"] and not run.is_done("evaluate"):
         evaluate_step(run, model, watch)
 
