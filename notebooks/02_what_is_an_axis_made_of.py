@@ -114,16 +114,16 @@ print("values [layer, d_model] =", tuple(axis.values.shape))
 bag = wb.bag_of_embeddings(model, rollouts)
 splits = wb.make_splits(acts.rows["role"], acts.rows["question_index"].tolist())
 sweep = wb.sweep_layers(acts, splits, words=bag)
-layer = sweep.recommendation.layer
-print(f"layer {layer}: {sweep.recommendation.reason}")
+recommended = sweep.recommendation.layer
+print(f"layer {recommended}: {sweep.recommendation.reason}")
 sweep.table[["layer", "auc", "auc_low", "auc_high", "gain", "gain_low", "gain_high", "cohens_d", "split_half"]].round(3)
 
 # %%
-wb.plots.layer_sweep(sweep.table, recommended=layer)
+wb.plots.layer_sweep(sweep.table, recommended=recommended)
 
 # %% [markdown]
-# *What to see:* the words alone (leftmost) already do most of the work, and the panel of gains stays near zero; look at whether its
-# bands leave the zero line at all.
+# *What to see:* the words alone (leftmost) already reach most of what any layer reaches; the gains are small beside that. Look at whether
+# their bands leave the zero line at all.
 #
 # Two warnings. Where the words come close to an AUC of 1 there is no room for a gain, whatever a layer may know. And these are the
 # model's *own* answers: it wrote those words because of the prompt. That a bag of words can read the role does not say that the
@@ -244,15 +244,15 @@ for n in model.layers:
 pd.DataFrame(rows).set_index("layer").round(2)
 
 # %% [markdown]
-# `writers` and `questions` are shares *of the text's share*. Most of it goes with the writer and follows his $a$. So the words carry
+# `writers` and `questions` are shares *of the text's share*. Most of it goes with the writer and follows the writer's $a$. So the words carry
 # the character too, and the axis reads it there. That is no error of the axis. It only means that "the projection is high" and
 # "the words are the Assistant's" are, to a large part, one statement.
 
 # %% [markdown]
 # ### The same with intervals
 #
-# `wb.who_or_what` does all this in one call. It draws its own roles and texts, uses all system prompts of a role in turn, and puts
-# intervals on the shares by drawing roles again. We give it the planted $a$ as `scores`. Then it also says how well the prompts'
+# `wb.who_or_what` does all this in one call. It draws its own roles and texts, uses the system prompts that each role was asked with, and
+# puts intervals on the shares by drawing roles again. We give it the planted $a$ as `scores`. Then it also says how well the prompts'
 # effects $\alpha_p$ follow $a$, and what would come out if the scores were dealt to the prompts at random.
 
 # %%
@@ -271,8 +271,13 @@ shares.join(found.correlations.set_index("layer")[["r", "low", "high", "null_low
 # %% [markdown]
 # A small share can still be a clean signal. Look at the layers where the prompt makes a few percent of the variance or less, and at the
 # correlation in the same row. Share and reliability are two questions.
+#
+# **Which layer from here on?** The sweep recommends one by how well single answers are told apart, and does not care by what. Our question
+# does care. We go on with the layer where the prompt's share is largest. (A number that chose the layer looks better there than it is. So
+# we do not quote it alone: the table above has all layers.)
 
 # %%
+layer = int(shares["prompt"].idxmax())
 effect = f"effect_{layer}"
 effects = found.effects.assign(a=found.effects["role"].map(latent), kind=np.where(found.effects["role"] == "default", "default", "role"))
 spread = effects[effect].max() - effects[effect].min()
@@ -366,7 +371,7 @@ table.join(pushed).loc[["baseline", *directions]]
 # like share of the tokens, with a dose of the same order, and hardly anything happens.
 #
 # One caution: the prompt axis has a large cosine with the axis, and whatever resembles a lever moves the machine a little. That is why
-# the row to think about is the remainder. Where it does nothing, all that acts in the axis is what prompts write. Where compliance
+# the row to think about is the remainder. Where it does nothing, what acts in the axis is the part that prompts write. Where compliance
 # falls there too, the words are a cause of their own: what has been said so far is part of what decides what is said next. Compare its
 # interval with the baseline's before you choose a side. With 60 prompts the intervals are wide, and the doses are not matched exactly;
 # `workbench evaluate` does that with more prompts and many controls.
@@ -513,8 +518,8 @@ print(f"own projection {patched.attrs['own']:+.2f}, the donor's {patched.attrs['
 wb.plots.patching_map(patched)
 
 # %% [markdown]
-# *What to see:* no single token restores much. The grey bar marks the answer; what lies before it, the question and the special tokens, is
-# faint.
+# *What to see:* the grey bar marks the answer. The colour lies under it, in the upper rows, and is spread over many tokens, though one or
+# another may stand out. What lies before the answer, the question and the special tokens, is faint.
 
 # %%
 where = patched.assign(where=np.where(patched["inside"], "answer", "question")).pivot_table("restored", "layer", "where", aggfunc="sum")
@@ -523,8 +528,9 @@ where.assign(largest=patched.groupby("layer")["restored"].max()).rename_axis("su
 # %% [markdown]
 # At the layer that is read, the answer's tokens add up to 1. That is no finding: a mean is a sum. The finding is the way up. In the lowest
 # layers the patches restore little even when they are added up, because the tokens of the answer do not hold the prompt yet. They fetch
-# it later, and from the prompt itself, which cannot be patched here, since its words differ. So the "state" is not one place that is
-# written once. It is looked up again, token after token. (Sums of single patches leave out what two of them would do together.)
+# it on the way up, from the prompt itself, which cannot be patched here, since its words differ. So the "state" is not written once, into
+# one token at the beginning of the answer. It is brought in at many of them. (Sums of single patches leave out what two would do
+# together.)
 
 # %% [markdown]
 # ## 7. When does the axis appear?
@@ -564,33 +570,39 @@ steered = summarise_prefills(continued)
 wb.plots.checkpoints(reading, steered)
 
 # %% [markdown]
-# *What to see:* the cosine with the final axis rises along training, but it does not start at zero. The roles are in nearly the right order
-# from the first model on. In the lowest panel the solid line (steered to the Assistant) runs above the dotted one in all models, the base
-# model included.
+# *What to see:* the cosine with the final axis rises along training (at the last point it is 1 by construction), but it does not start at
+# zero. The roles are in much the same order from the first model on, which words alone may do. In the lowest panel the solid line (steered
+# to the Assistant) runs above the dotted one in all models, the base model included.
 
 # %%
 texts_of_base = continued[(continued["model"] == "base") & (continued["sample"] == 0) & (continued["beginning"] == BEGINNINGS[0])]
 texts_of_base[["strength", "text", "score"]].round(2)
 
 # %% [markdown]
-# So is the Assistant in the base model? Two controls, before anybody says so. The same strength along the random direction of section 4.
-# And the words: an axis fitted on bags of words, which needs no training of any blocks, scored on the same answers as the AUC above.
+# So is the Assistant in the base model? Two controls, before anybody says so. The same strengths along four random directions. And the
+# words: an axis fitted on bags of words, which needs no training of any blocks, scored on the same answers as the AUC above.
 
 # %%
 from sklearn.metrics import roc_auc_score
 
-control = steer_prefills(stages["base"], random, layer, norms["base"], BEGINNINGS, n=8, score=register_of).assign(model="random direction")
-both = pd.concat([steered[steered["model"] == "base"].assign(model="axis"), summarise_prefills(control)])
-print(both.pivot(index="model", columns="strength", values="score").round(2).to_string())
-fitted, held_out = splits.part(bag, "fit"), splits.part(bag, "report")
-bag_axis = wb.contrast(wb.role_vectors(fitted, keep="fully", min_count=1))
+controls = [steered[steered["model"] == "base"].assign(model="axis")]
+for number in range(4):
+    draw = torch.randn(axis.values.shape, generator=torch.Generator().manual_seed(number))
+    other = replace(axis, values=draw, name=f"random {number}", toward="nowhere in particular")
+    said = steer_prefills(stages["base"], other, layer, norms["base"], BEGINNINGS, n=8, score=register_of)
+    cosine = axis.at(layer).cosine(other.at(layer)).item()
+    controls.append(summarise_prefills(said.assign(model=f"random {number}, cosine {cosine:+.2f}")))
+by_strength = pd.concat(controls).pivot(index="model", columns="strength", values="score")
+print(by_strength.round(2).to_string(), "\n")
+played = bag.where("label == 3 or role == 'default'")
+bag_axis, held_out = wb.contrast(splits.part(played, "fit")), splits.part(played, "report")
 bag_auc = roc_auc_score(held_out.rows["role"] == "default", held_out.project(bag_axis)[-1])
 print(f"AUC: bag of words {bag_auc:.3f}, base model {reading['auc'][0]:.3f}, final model {reading['auc'].iloc[-1]:.3f}")
 
 # %% [markdown]
-# The random direction parts the strengths far less than the axis does (and it is not quite at right angles to the axis, as section 4
-# printed). So steering works in the base model, and along this line rather than any. The score counts phrases only: read the texts
-# above, and where they fall apart, it has not noticed. The AUC of the base model says as much as it beats the bag of words by.
+# Compare the first column with the last. The axis moves the score furthest, and the way its sign says; random directions move it less,
+# and either way. So steering works in the base model, along this line rather than any. But the score counts phrases only: read the texts
+# above, and where they fall apart, it has not noticed. And the AUC of the base model says only as much as it beats the bag of words by.
 #
 # What the base model has is a line from one *register* to the other, learned from stories about people who talk that way. What training
 # on conversations adds is the habit of sitting at one end of it, and the link from a prompt to a place on the line.
@@ -626,10 +638,10 @@ for column in columns[:2]:
 compared.astype(float).round(3)
 
 # %% [markdown]
-# The *share* is not special to the axis. It divides by the variance along the very direction, and a direction in which texts hardly
-# vary can have as large a share by doing next to nothing. It says how much of *this layer's* readings is prompt. What random directions do
-# not reach is the **size**: the spread of the prompts' effects in units of the residual stream. And their order follows $a$ with either
-# sign. So quote the share with the spread beside it, never alone.
+# The *share* is not special to the axis: random directions have shares of the same order, and some have larger ones. A share divides by
+# the variance along its own direction, and a direction in which texts hardly vary can have a large one by doing next to nothing. It says
+# how much of *this layer's* readings is prompt. What random directions do not reach is the **size**: the spread of the prompts' effects
+# in units of the residual stream. So quote a share with the spread beside it, never alone.
 #
 # ### Shuffled labels
 #
@@ -641,7 +653,7 @@ kept = acts.take(np.flatnonzero((acts.rows["label"] == 3) | (acts.rows["role"] =
 shuffled = []
 for _ in range(200):
     mixed = replace(kept, rows=kept.rows.assign(role=rng.permutation(kept.rows["role"])))
-    fake = wb.contrast(wb.role_vectors(mixed, keep="all"))
+    fake = wb.contrast(wb.role_vectors(mixed, keep="all", min_count=1))
     shuffled.append(
         trial(fake.at(layer).values[0].double().numpy(), "shuffled labels") | {"length": fake.norms()[axis.site.index(layer)].item()}
     )

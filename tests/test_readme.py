@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import plotly.graph_objects as go
+import pytest
 
 from workbench.study import run_study
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+HOUSE = Path(__file__).parent.parent
+README = (HOUSE / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_python_in_the_readme_runs(tmp_path, monkeypatch, capsys):
@@ -23,6 +25,20 @@ def test_the_python_in_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert len(shown) == 1
     assert names["axis"].values.shape == (5, 96)
     assert capsys.readouterr().out.strip()  # the steered answer was printed
+
+
+@pytest.mark.parametrize("name", ["caps.md", "method.md"])
+def test_the_python_in_the_documents_runs(name, tmp_path, monkeypatch, capsys):
+    run_study("organism", tmp_path / "runs" / "organism", roles=9, questions=3, prompts=1, default_rollouts=12)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("workbench.testbed.REPORTING", {"jailbreak": 8, "fact": 8})  # what is shown is how, not how well
+    blocks = re.findall(r"```python\n(.*?)```", (HOUSE / "docs" / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, name, "exec"), names)
+    if name == "method.md":
+        assert names["table"]["method"].tolist() == ["contrast", "medians"]
+        assert names["table"]["cosine"].min() > 0.5
 
 
 def test_the_commands_in_the_readme_exist():

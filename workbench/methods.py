@@ -104,7 +104,7 @@ def find(candidate: Candidate, acts: Activations) -> Direction:
     DataError
         Where only one end has rows, or the method returns something that does not fit.
     """
-    default = (acts.rows["role"] == DEFAULT_ROLE).to_numpy()
+    default = (acts.rows["role"] == DEFAULT_ROLE).to_numpy(copy=True)  # writable: a method may make a tensor of it
     if not default.any() or default.all():
         raise DataError(
             f"{candidate.name}: a direction needs rows of the default and of roles; there are {int(default.sum())} of {len(acts)}"
