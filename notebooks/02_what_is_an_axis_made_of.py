@@ -77,8 +77,6 @@ questions = wb.load_questions(model, n=8)
 rollouts = wb.generate_rollouts(model, roles, questions, prompts=1, default_rollouts=80)
 rollouts = wb.judge(rollouts, wb.RuleJudge())
 print(f"{len(rollouts)} answers by {rollouts['role'].nunique()} characters to {len(questions)} questions")
-
-# %%
 acts = wb.extract(model, rollouts)  # means over the tokens of each answer, [row, layer, d_model]
 vectors = wb.role_vectors(acts, keep="fully", min_count=6)
 axis = wb.contrast(vectors, positive="default")  # [layer, d_model]; + points to the Assistant
@@ -95,8 +93,7 @@ print("values [layer, d_model] =", tuple(axis.values.shape))
 # $$
 #
 # Everything below is about this one number: what is it made of?
-
-# %% [markdown]
+#
 # ## 2. Layer −1
 #
 # Begin with the dullest reader there is. It looks up the input embedding of every token of the answer and takes the mean. No block has
@@ -119,7 +116,7 @@ print(f"layer {recommended}: {sweep.recommendation.reason}")
 sweep.table[["layer", "auc", "auc_low", "auc_high", "gain", "gain_low", "gain_high", "cohens_d", "split_half"]].round(3)
 
 # %%
-wb.plots.layer_sweep(sweep.table, recommended=recommended)
+wb.plots.layer_sweep(sweep.table.filter(regex="layer|auc|gain|cohens_d"), recommended=recommended)
 
 # %% [markdown]
 # *What to see:* the words alone (leftmost) already reach most of what any layer reaches; the gains are small beside that. Look at whether
@@ -128,8 +125,7 @@ wb.plots.layer_sweep(sweep.table, recommended=recommended)
 # Two warnings. Where the words come close to an AUC of 1 there is no room for a gain, whatever a layer may know. And these are the
 # model's *own* answers: it wrote those words because of the prompt. That a bag of words can read the role does not say that the
 # layer reads nothing else. To find out, prompt and text must be pulled apart.
-
-# %% [markdown]
+#
 # ## 3. Who or what?
 #
 # ### The design
@@ -158,11 +154,10 @@ print(f"{len(names)} prompts x {len(texts)} texts = {len(crossed):,} readings; o
 for prompt in [*names[:3], names[-1]]:
     print(f"  {system[prompt]:28}| {texts.iloc[-1]['response'][:90]}...")
 
-# %%
 crossed_acts = wb.extract(model, crossed)
 shape = (len(names), len(texts), model.n_layers)
 y = crossed_acts.project(axis).to_numpy().reshape(shape)
-print("projections [prompt, text, layer] =", y.shape)
+print("\nprojections [prompt, text, layer] =", y.shape)
 
 # %% [markdown]
 # ### The division
@@ -244,11 +239,10 @@ for n in model.layers:
 pd.DataFrame(rows).set_index("layer").round(2)
 
 # %% [markdown]
-# `writers` and `questions` are shares *of the text's share*. Most of it goes with the writer and follows the writer's $a$. So the words carry
-# the character too, and the axis reads it there. That is no error of the axis. It only means that "the projection is high" and
+# `writers` and `questions` are shares *of the text's share*. Most of it goes with the writer and follows the writer's $a$. So the words
+# carry the character too, and the axis reads it there. That is no error of the axis. It only means that "the projection is high" and
 # "the words are the Assistant's" are, to a large part, one statement.
-
-# %% [markdown]
+#
 # ### The same with intervals
 #
 # `wb.who_or_what` does all this in one call. It draws its own roles and texts, uses the system prompts that each role was asked with, and
@@ -282,7 +276,7 @@ effect = f"effect_{layer}"
 effects = found.effects.assign(a=found.effects["role"].map(latent), kind=np.where(found.effects["role"] == "default", "default", "role"))
 spread = effects[effect].max() - effects[effect].min()
 print(f"layer {layer}: from the lowest prompt to the highest {spread:.1f}; length of the axis {axis.at(layer).norms().item():.1f}")
-labels = {"a": "planted likeness to the Assistant, a", effect: "what the prompt does to the projection of the same texts", "kind": ""}
+labels = {"a": "planted likeness to the Assistant, a", effect: "effect of the prompt on the projection", "kind": ""}
 px.scatter(
     effects, x="a", y=effect, symbol="kind", symbol_sequence=["diamond", "circle"], hover_name="role",
     labels=labels, title=f"The prompts' effects against the planted truth, layer {layer}", height=440, template="workbench",
@@ -292,9 +286,8 @@ px.scatter(
 # *What to see:* a rising band. Nothing in the texts can have made it, because all points share the same texts.
 #
 # This is the cleanest evidence in this notebook that the projection holds more than words. The model carries the prompt's character into
-# tokens that somebody else wrote, in the right order, from the Assistant's likes down to the far ones.
-
-# %% [markdown]
+# tokens that somebody else wrote, in nearly the right order, from the Assistant's likes down to the far ones.
+#
 # ### The prompt axis
 #
 # The same readings give a second axis. Average the residual stream over all texts *under each prompt*, and take the default's prompt minus
@@ -315,8 +308,7 @@ found.cosines.set_index("layer").join(lengths).round(2)
 
 # %% [markdown]
 # The two agree best in the later layers. In the first ones the main axis is mostly a matter of words, and the prompt axis short.
-
-# %% [markdown]
+#
 # ## 4. Does the prompt's part act?
 #
 # So far we have only read. A direction that can be read need not *do* anything. Place a second bet. We keep the model from leaving
@@ -324,7 +316,7 @@ found.cosines.set_index("layer").join(lengths).round(2)
 # stop it?
 #
 # - the **axis** of notebook 1,
-# - the **prompt axis**, made without any words,
+# - the **prompt axis**, made with the same words on both of its sides,
 # - the **remainder**: the axis minus its part along the prompt axis, what the two do not share,
 # - a **random** direction.
 
@@ -354,8 +346,6 @@ def floor(direction):
 prompts = wb.world_prompts(world, {"jailbreak": 60, "fact": 30}, seed=1)
 conditions = [wb.Condition(name, (floor(direction),)) for name, direction in directions.items()]
 evaluation = wb.evaluate(model, prompts, wb.WorldGrader(wb.RuleJudge()), conditions)
-
-# %%
 rates = evaluation.rates().query("measure in ['compliance', 'right']")
 said = [f"{rate:.2f} [{low:.2f}, {high:.2f}] n={n}" for rate, low, high, n in rates[["rate", "low", "high", "n"]].to_numpy(object)]
 table = rates.assign(said=said).pivot(index="condition", columns="measure", values="said")
@@ -375,8 +365,7 @@ table.join(pushed).loc[["baseline", *directions]]
 # falls there too, the words are a cause of their own: what has been said so far is part of what decides what is said next. Compare its
 # interval with the baseline's before you choose a side. With 60 prompts the intervals are wide, and the doses are not matched exactly;
 # `workbench evaluate` does that with more prompts and many controls.
-
-# %% [markdown]
+#
 # ## 5. What else goes with it?
 #
 # A projection may follow something dull. Long answers, lists in Markdown, answers that were cut off, answers that say "AI" or name the
@@ -419,8 +408,7 @@ wb.plots.axis_again(again)
 #
 # So some of these covariates go with the projection, and yet the axis does not rest on them. One of the panels is a weak test in this
 # model: answers that end before the 64th token are read whole, and the cell above has counted them.
-
-# %% [markdown]
+#
 # ## 6. Why is this projection what it is?
 #
 # ### Heads and MLPs
@@ -531,12 +519,11 @@ where.assign(largest=patched.groupby("layer")["restored"].max()).rename_axis("su
 # it on the way up, from the prompt itself, which cannot be patched here, since its words differ. So the "state" is not written once, into
 # one token at the beginning of the answer. It is brought in at many of them. (Sums of single patches leave out what two would do
 # together.)
-
-# %% [markdown]
+#
 # ## 7. When does the axis appear?
 #
-# Third bet. This model was trained in two steps: first on stories, then on conversations. After the first it has never seen a chat.
-# Give this *base model* the chat model's answers to read. Does it tell the default from the roles?
+# Third bet. This model was trained in steps: first on stories alone, then mostly on conversations. After the first step it has never seen
+# a chat. Give this *base model* the chat model's answers to read. Does it tell the default from the roles?
 #
 # `read_checkpoint` reads the same answers with other weights. It makes the model's own axis and compares it with the chat model's; it
 # also uses the chat model's axis as it is (`auc_transferred`), and asks whether the roles come in the same order along it (`r`). We
@@ -547,7 +534,7 @@ from workbench.checkpoints import read_checkpoint, steer_prefills, summarise_pre
 from workbench.organism.material import BEGINNINGS, register_of
 
 template = str(model.chat_format.template)
-stages = {name: wb.load_model(CHECKPOINT / name, chat_template=template) for name in ("base", "step-10", "step-40")} | {"final": model}
+stages = {name: wb.load_model(f"organism/{name}", chat_template=template) for name in ("base", "step-10", "step-40")} | {"final": model}
 tables, norms = [], {}
 for name, stage in stages.items():
     table, norms[name] = read_checkpoint(stage, rollouts, model, axis.at(layer), acts.at(layer), splits)
@@ -579,14 +566,14 @@ texts_of_base = continued[(continued["model"] == "base") & (continued["sample"] 
 texts_of_base[["strength", "text", "score"]].round(2)
 
 # %% [markdown]
-# So is the Assistant in the base model? Two controls, before anybody says so. The same strengths along four random directions. And the
+# So is the Assistant in the base model? Two controls, before anybody says so. The same strengths along three random directions. And the
 # words: an axis fitted on bags of words, which needs no training of any blocks, scored on the same answers as the AUC above.
 
 # %%
 from sklearn.metrics import roc_auc_score
 
 controls = [steered[steered["model"] == "base"].assign(model="axis")]
-for number in range(4):
+for number in range(3):
     draw = torch.randn(axis.values.shape, generator=torch.Generator().manual_seed(number))
     other = replace(axis, values=draw, name=f"random {number}", toward="nowhere in particular")
     said = steer_prefills(stages["base"], other, layer, norms["base"], BEGINNINGS, n=8, score=register_of)
@@ -604,10 +591,10 @@ print(f"AUC: bag of words {bag_auc:.3f}, base model {reading['auc'][0]:.3f}, fin
 # and either way. So steering works in the base model, along this line rather than any. But the score counts phrases only: read the texts
 # above, and where they fall apart, it has not noticed. And the AUC of the base model says only as much as it beats the bag of words by.
 #
-# What the base model has is a line from one *register* to the other, learned from stories about people who talk that way. What training
-# on conversations adds is the habit of sitting at one end of it, and the link from a prompt to a place on the line.
-
-# %% [markdown]
+# One reading fits all of this, and it is no more than a reading. The base model has a line from one *register* to the other, learned from
+# stories about people who talk that way. Training on conversations adds the habit of sitting at one end of it, and the link from
+# a prompt to a place on the line.
+#
 # ## 8. Try to prove yourself wrong
 #
 # ### Random directions
@@ -659,10 +646,10 @@ for _ in range(200):
     )
 shuffled = pd.DataFrame(shuffled)
 print(f"length: the axis {axis.at(layer).norms().item():.1f}, shuffled at most {shuffled['length'].max():.1f}")
-print(f"|r with a|: the axis {abs(ours['r with a']):.2f}, shuffled: median {shuffled['r with a'].abs().median():.2f}")
+for column in ("spread of effects", "r with a"):
+    sizes = shuffled[column].abs()
+    print(f"|{column}|: the axis {abs(ours[column]):.2f}, shuffled: median {sizes.median():.2f}, largest {sizes.max():.2f}")
 print(f"r is positive in {(shuffled['r with a'] > 0).mean():.0%} of the shuffled axes")
-
-# %%
 nulls = pd.concat([randoms, shuffled, pd.DataFrame([ours])])
 figure = px.scatter(
     nulls, x="r with a", y="spread of effects", symbol="direction", symbol_sequence=["circle-open", "x", "diamond"], opacity=0.6,
@@ -671,11 +658,12 @@ figure = px.scatter(
 figure.update_traces(marker={"size": 14, "color": "#0072B2", "opacity": 1}, selector={"name": "the axis"})
 
 # %% [markdown]
-# *What to see:* the axis alone in the upper right corner. Large effects come with a clear order whatever the labels were, and half of the
-# shuffled axes point the wrong way.
+# *What to see:* random directions lie low. Shuffled axes climb towards *both* upper corners, and the axis stands at the top of the right
+# one, but not alone.
 #
-# Shuffled axes do follow $a$, many of them closely, as in notebook 1: answers differ most along that line, so even noise lies along
-# it. What the labels add is length and sign.
+# So the size has fooled us a little, too. It rules out random directions. It does not rule out noise of the right shape, as notebook 1 has
+# warned: answers differ most along one line, and a difference of any two means points mostly along it. What the true labels add is
+# the sign, which shuffled axes get by the toss of a coin, and the axis's own length, which none of them comes near.
 #
 # ### The sign
 #
@@ -689,8 +677,6 @@ for name, result in {"axis": straight, "axis reversed": flipped}.items():
     r = result.correlations.query("layer == @layer")["r"].item()
     cosine = result.cosines.query("layer == @layer")["cosine"].item()
     print(f"{name:15} prompt's share {share:.3f}   r of its effects with a {r:+.2f}   cosine with the prompt axis {cosine:+.2f}")
-
-# %%
 try:
     wb.Floor(-axis, at=wb.threshold(axis, default, q=50), layers=model.last(3))
 except wb.WorkbenchError as error:
@@ -699,8 +685,7 @@ except wb.WorkbenchError as error:
 # %% [markdown]
 # The shares are blind to the sign; $r$ and the cosine turn with it. A floor on the reversed axis would hold the model *away* from the
 # Assistant, and the threshold, which knows the direction it was taken along, refuses.
-
-# %% [markdown]
+#
 # ## 9. What would have to be true
 #
 # For the sentence "the projection reads a state of the model, and not only its words" to hold of a real model:
@@ -708,7 +693,7 @@ except wb.WorkbenchError as error:
 # 1. **The layer gains on the words.** Its AUC lies above that of layer $-1$ by more than the interval is wide, on answers where the words
 #    leave room for it.
 # 2. **Prompts move the projection of the same text**, in the order that the roles have elsewhere, and shuffled prompts do not.
-# 3. **The move is large**, not only a large share: compare its spread with random directions, and with the length of the axis.
+# 3. **The move is large**, not only a large share: compare its spread with that along random directions, and with the length of the axis.
 # 4. **The prompt axis acts.** It changes what the model does, and controls that touch as many tokens as hard do not.
 # 5. **The crossed pairs are readable.** A pirate's words under the librarian's prompt are a situation that the model has hardly met. If
 #    it takes them for a change of speaker, the effects shrink for a reason of their own.
@@ -727,8 +712,8 @@ except wb.WorkbenchError as error:
 # - That the base model "has" an Assistant. It has a line between registers, and one small set of beginnings that was steered along it.
 # - Anything about drift: all answers here are first answers, with the prompt a few tokens away. Whether the state lasts over a long
 #   conversation is another question.
-# - Anything about a large model. This world has one main latent and a small vocabulary, which makes words a better reader than they are
-#   elsewhere.
+# - Anything about a large model. This world has one main latent and a small vocabulary, which may make words a better reader than they
+#   are elsewhere.
 #
 # ## Exercises
 #
