@@ -159,3 +159,10 @@ def test_a_contrast_without_the_other_end_is_refused():
     acts = make_activations(torch.ones(2, 1, 2), ["a", "b"])
     with pytest.raises(DataError, match="no vectors of 'default'"):
         contrast(acts)
+
+
+def test_more_responses_asked_for_than_any_role_has_is_a_sentence():
+    acts = make_activations(torch.randn(9, 2, 4), ["default"] * 3 + ["ghost"] * 4 + ["bard"] * 2, label=[3] * 9)
+    with pytest.raises(DataError, match=r"no role has 10 responses that can be kept \(fully\); the most is 4: lower min_count"):
+        role_vectors(acts)
+    assert set(role_vectors(acts, min_count=3).rows["role"]) == {"default", "ghost"}

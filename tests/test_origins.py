@@ -126,6 +126,9 @@ def test_the_step_says_the_cost_and_what_it_found(made):
     assert run.prompt_axis.cosine(run.axis)[-1] > 0.5
     again = table(run, "axis_again").query("variant == 'all tokens'")
     assert again["cosine"].min() > 0.98
+    assert (again["high"] >= again["cosine"]).all()  # redrawn roles are noisier than all of them, but no interval misses its value
+    first = table(run, "axis_again").query("variant == 'tokens 1-64'")
+    assert first["note"].str.endswith("of the responses have no more tokens than that").all()
 
 
 def test_a_second_run_reads_nothing_again_and_finds_the_same(made, organism, monkeypatch):

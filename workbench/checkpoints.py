@@ -39,7 +39,7 @@ def read_checkpoint(
     rollouts
         The chat model's responses.
     chat, axis, reference
-        The chat model, its axis, and its response means.
+        The chat model, its axis, and its response means (at the axis's layers or more).
     splits
         Of the study: own axes are fitted on ``fit``, everything is scored on ``report``.
 
@@ -57,7 +57,7 @@ def read_checkpoint(
     """
     _comparable(model, chat)
     acts = extract(model, rollouts, axis.site.layers)
-    vectors, theirs = role_vectors(acts, keep, 1), role_vectors(reference, keep, 1)
+    vectors, theirs = role_vectors(acts, keep, 1), role_vectors(reference.at(axis.site.layers), keep, 1)
     fitted, scored = contrast(role_vectors(splits.part(acts, "fit"), keep, 1)), kept_responses(splits.part(acts, "report"), keep)
     units = axis.unit().values.double().numpy()
     cosines = _cosines(vectors, units, n_boot, seed)

@@ -202,6 +202,11 @@ def role_vectors(acts: Activations, keep: str = "fully", min_count: int = 10) ->
     -------
     Activations
         A row a role with columns ``role, label, n`` (``label`` is `keep`).
+
+    Raises
+    ------
+    DataError
+        Where labels are needed and missing, or no role has enough responses.
     """
     wanted = {"fully": [3], "somewhat": [2], "both": [2, 3], "all": None}
     if keep not in wanted:
@@ -215,5 +220,8 @@ def role_vectors(acts: Activations, keep: str = "fully", min_count: int = 10) ->
         mask = acts.rows["label"].isin(labels) | (acts.rows["role"] == DEFAULT_ROLE)
         kept = acts.take(np.flatnonzero(mask))
     means = kept.mean("role")
+    counts = means.rows.loc[means.rows["role"] != DEFAULT_ROLE, "n"]
+    if len(counts) and counts.max() < min_count:
+        raise DataError(f"no role has {min_count} responses that can be kept ({keep}); the most is {counts.max()}: lower min_count")
     means = means.take(np.flatnonzero((means.rows["n"] >= min_count) | (means.rows["role"] == DEFAULT_ROLE)))
     return replace(means, rows=means.rows.assign(label=keep)[["role", "label", "n"]])

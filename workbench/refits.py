@@ -63,6 +63,8 @@ def axis_again(
         )
         whole = acts if whole is None else whole
         note = f"{len(rows) - len(kept)} responses hold nothing else and are left out" if len(table) < len(rows) else ""
+        if chosen is ways[f"tokens 1-{FIRST}"]:
+            note = f"{np.mean([r.end - r.start <= FIRST for r in readings]):.0%} of the responses have no more tokens than that"
         frames.append(_variant(name, acts, np.ones(len(acts)), axis, n_boot, seed, note))
         if progress:
             progress(number + 1, len(ways))

@@ -169,6 +169,8 @@ def _draws(n: int, n_boot: int, seed: int) -> np.ndarray:
 def cosines_over_roles(default: np.ndarray, roles: np.ndarray, units: np.ndarray, n_boot: int, seed: int) -> list[Interval]:
     """Cosine of a contrast with a unit direction, layer by layer; intervals redraw the roles.
 
+    A redrawn set of roles is noisier than the whole, which lowers its cosine: an interval is stretched to hold its value.
+
     Parameters
     ----------
     default, roles, units
@@ -181,4 +183,5 @@ def cosines_over_roles(default: np.ndarray, roles: np.ndarray, units: np.ndarray
 
     draws = np.stack([cosine(default - roles[rng.integers(len(roles), size=len(roles))].mean(0)) for _ in range(n_boot)])
     values = cosine(default - roles.mean(0))
-    return [interval(float(values[slot]), draws[:, slot]) for slot in range(len(units))]
+    found = [interval(float(values[slot]), draws[:, slot]) for slot in range(len(units))]
+    return [_wider(f, f.value, f.value) for f in found]
