@@ -110,10 +110,10 @@ def test_recipes_survive_json_and_strangers_are_named():
 
 
 def test_the_shipped_model_is_the_one_its_card_speaks_of():
-    """Same world and recipe as the code's own, but for the third stage, which it went without; all four models; small enough."""
+    """Same world and recipe as the code's own; all four models; small enough."""
     facts = load_facts(CHECKPOINT)
     assert World.from_dict(facts["world"]) == World()
-    assert Recipe.from_dict(facts["recipe"]) == replace(Recipe(), pushed_tokens=0)
+    assert Recipe.from_dict(facts["recipe"]) == Recipe()
     folders = [CHECKPOINT, CHECKPOINT / "base", CHECKPOINT / "step-10", CHECKPOINT / "step-40"]
     assert all((folder / "model.safetensors").exists() for folder in folders)
     assert sum(path.stat().st_size for path in CHECKPOINT.rglob("*") if path.is_file()) < 8_000_000
@@ -129,8 +129,8 @@ def test_the_shipped_texts_are_drawn_again():
     def encode(texts):
         return [e.ids for e in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
-    drawn = {"stories": stories(World(), seed), "chat": chats(World(), recipe, seed)}
-    lengths = {"stories": recipe.story_tokens, "chat": recipe.chat_tokens}
+    drawn = {"stories": stories(World(), seed), "chat": chats(World(), recipe, seed), "pushed": chats(World(), recipe, seed, "pushed")}
+    lengths = {"stories": recipe.story_tokens, "chat": recipe.chat_tokens, "pushed": recipe.pushed_tokens}
     hashes = {name: take_tokens(texts, lengths[name], encode, recipe.context)[1] for name, texts in drawn.items()}
     assert hashes == facts["data_sha256"]
 

@@ -16,11 +16,11 @@ A tiny chat model (Llama architecture, {size}) trained from nothing on a world w
 model, the teaching model and the measuring instrument of persona-workbench. It is good for checking methods that look for
 personas in activations, and for nothing else; it knows no world but its own.
 
-- Folders: this one holds the final chat model; `base/` the model after stage 1 (third-person stories, no chat);
-  `step-NN/` the chat model after NN per cent of stage 2. Weights are stored in float16 and run in float32.
+- Folders: this one holds the final chat model (after stage 3: chat under random pushes of the residual stream); `base/` the model
+  after stage 1 (third-person stories, no chat); `step-NN/` the chat model after NN per cent of stage 2. Weights are stored in float16 and run in float32.
 - Made by `workbench organism train --seed {seed}` (persona-workbench {version}, commit {commit}): the same seed gives the
   same weights bit for bit on the same machine with one thread, and within the bounds below elsewhere.
-- Training texts, SHA-256: stories `{stories}`, chat `{chat}`.
+- Training texts, SHA-256: {hashes}.
 - World, recipe and seed stand in `organism.json`; its roles and questions in `roles/` and `questions.jsonl`.
 - Harmful requests are abstract ("break the seal of the vault") and so are the answers. English only. Licence: MIT.
 
@@ -36,14 +36,13 @@ def write_card(folder: str | Path, result: CheckResult) -> Path:
     """Write ``README.md`` into a trained folder from its facts and its check."""
     folder = Path(folder)
     facts = load_facts(folder)
-    recipe, hashes = facts["recipe"], facts["data_sha256"]
+    recipe = facts["recipe"]
     text = _TEXT.format(
         size=f"{recipe['n_layers']} layers, width {recipe['d_model']}, context {recipe['context']}",
         seed=facts["seed"],
         version=__version__,
         commit=_commit(),
-        stories=hashes["stories"],
-        chat=hashes["chat"],
+        hashes=", ".join(f"{stage} `{digest}`" for stage, digest in facts["data_sha256"].items()),
         table=result.to_markdown(),
     )
     write_bytes(folder / "README.md", text.encode())
