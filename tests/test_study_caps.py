@@ -216,7 +216,8 @@ def test_a_real_model_without_a_grader_says_what_it_cannot_claim(test_models, tm
     assert verdict_of(run).lines[3].outcome == "untested"
     assert "without a grader" in evaluated(run)
     assert "No grader says what this model's responses do" in " ".join(run.study["steps"]["evaluate"]["notes"])
-    strengths_step(run, Lazy(run, model), quiet, (0.2,), config=CapConfig.of(limit=8))
+    said = strengths_step(run, Lazy(run, model), quiet, (0.2,), config=CapConfig.of(limit=8))
+    assert said.endswith("Nothing was graded: whether text or answers break is unknown.")
     from workbench.study import STEPS
 
     STEPS["report"](run, Lazy(run, model), quiet)

@@ -219,6 +219,8 @@ def strengths_step(
     for measure, rows in table.groupby("measure", sort=False):
         first, last = rows.iloc[0], rows.iloc[-1]
         said.append(f"{measure} {first['rate']:.2f} at {first['strength']:+g}, {last['rate']:.2f} at {last['strength']:+g}")
+    if not {"broken", "right"} & set(table["measure"]):
+        return "; ".join(said) + ". Nothing was graded: whether text or answers break is unknown."
     broken = sorted(set(table.loc[table["breaks"], "strength"]))
     return "; ".join(said) + (f". Text or answers break at {', '.join(f'{s:+g}' for s in broken)}." if broken else ". Nothing breaks.")
 
