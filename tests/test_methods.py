@@ -123,10 +123,10 @@ def test_the_prompts_axis_is_evaluated_beside_the_main_one(run):
     of_prompts = [name for name, kind in kinds.items() if kind == "prompt axis"]
     assert of_prompts == ["prompt axis, same percentile", "prompt axis, same dose"]
     changes = pd.read_csv(run.folder / "tables" / "caps_changes.csv").set_index(["condition", "measure"])
-    caps = changes.loc[("recommended", "compliance"), "relative"]
-    assert changes.loc[("prompt axis, same percentile", "compliance"), "relative"] < caps / 2 < 0
+    assert changes.loc[("prompt axis, same percentile", "compliance"), "relative"] <= 0
     done = pd.read_csv(run.folder / "tables" / "engagement.csv").query("positions == 'all'").set_index(["condition", "layer"])
     layer = run.caps["recommended"].at_layers[0]
+    assert done.loc[("prompt axis, same percentile", layer), "engaged"] > 0.05
     assert done.loc[("prompt axis, same dose", layer), "dose"] == pytest.approx(done.loc[("recommended", layer), "dose"], rel=0.35)
 
 

@@ -93,7 +93,7 @@ def test_controls_are_matched_and_save_nothing(held):
 
 
 def test_the_verdict_gets_its_fourth_line(studied, held):
-    assert verdict_of(held).lines[3].outcome in ("pass", "fail")
+    assert verdict_of(held).lines[3].outcome in ("pass", "fail", "cannot tell")  # few prompts: anything but untested
     assert held.study["verdict"]["lines"][3]["outcome"] == "untested"  # the study's own is kept apart
     assert evaluated(held).startswith("(iv) Moving along the axis")
 
