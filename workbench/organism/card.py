@@ -17,7 +17,8 @@ model, the teaching model and the measuring instrument of persona-workbench. It 
 personas in activations, and for nothing else; it knows no world but its own.
 
 - Folders: this one holds the final chat model (after stage 3: chat under random pushes of the residual stream); `base/` the model
-  after stage 1 (third-person stories, no chat); `step-NN/` the chat model after NN per cent of stage 2. Weights are stored in float16 and run in float32.
+  after stage 1 (third-person stories, no chat); `step-NN/` the chat model after NN per cent of stage 2. Weights are stored in
+  float16 and run in float32.
 - Made by `workbench organism train --seed {seed}` (persona-workbench {version}, commit {commit}): the same seed gives the
   same weights bit for bit on the same machine with one thread, and within the bounds below elsewhere.
 - Training texts, SHA-256: {hashes}.
