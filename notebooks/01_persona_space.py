@@ -145,7 +145,8 @@ print("answers      [row, layer, d_model] =", tuple(acts.values.shape))
 print("role vectors [role, layer, d_model] =", tuple(vectors.values.shape))
 
 # %% [markdown]
-# From here on `fit_*` is what we may learn from: the default and the 32 roles met in chat. `vectors` holds all.
+# From here on `fit_*` is what we may learn from: the default and the roles met in chat. `vectors` holds all. A role that stayed in
+# character in fewer than 8 of its answers has no vector, and drops out.
 
 # %%
 unseen_names = [role.name for role in unseen]
@@ -270,7 +271,8 @@ wb.plots.persona_space(frame, colour="pc1")
 on_pc1 = frame.set_index("role")["pc1"]
 default, others = on_pc1["default"], on_pc1.drop("default")
 print(f"on PC1 the default lies beyond {(others < default).mean():.0%} of the {len(others)} roles")
-print(f"and beyond {(others[unseen_names] < default).sum()} of the {len(unseen_names)} that nothing was fitted on")
+tested = others[others.index.isin(unseen_names)]
+print(f"and beyond {(tested < default).sum()} of the {len(tested)} that nothing was fitted on")
 
 # %% [markdown]
 # If the default were one more character drawn from the crowd, it would be the outermost at one end or the other with a
