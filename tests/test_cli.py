@@ -75,7 +75,7 @@ def test_the_doctor_finds_a_missing_template(test_models):
     [
         (["study", "--model", "./nothing"], 1, "there is no model folder"),
         (["study", "--prompts", "0"], 1, "setting prompts"),
-        (["study", "--layers", "a-b"], 2, "layers are numbers and ranges"),
+        (["study", "--layers", "a-b"], 2, "write numbers and ranges"),
         (["study", "--layers", "3-99"], 1, "layer 5 does not exist: organism has layers 0 to 4"),
         (["study", "--roles", "no/folder"], 1, "there is no folder no/folder"),
         (["study", "--questions", "0"], 1, "0 questions asked for"),

@@ -32,7 +32,7 @@ def parse_layers(value: str | None) -> tuple[int, ...] | None:
         ranges = [part.split("-") for part in value.split(",")]
         return tuple(n for r in ranges for n in range(int(r[0]), int(r[-1]) + 1))
     except ValueError:
-        raise typer.BadParameter(f"{value!r}: layers are numbers and ranges, e.g. 10-20 or 4,8,12") from None
+        raise typer.BadParameter(f"{value!r}: write numbers and ranges, e.g. 10-20 or 4,8,12") from None
 
 
 def parse_numbers(value: str) -> tuple[float, ...]:
