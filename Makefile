@@ -38,7 +38,7 @@ benchmark: .venv/dev  ## ratios side by side, printed as tables
 check-organism: .venv/dev  ## the shipped model against every bound, caps and steering too (half an hour)
 	$(BIN)/workbench organism check
 
-worlds: .venv/dev  ## blind verdicts: nine worlds, three seeds each, trained and studied (about three hours on two cores)
+worlds: .venv/dev  ## blind verdicts: nine worlds, three seeds each, trained and studied (hours)
 	for seed in 0 1 2; do $(BIN)/workbench organism worlds --seeds $$seed & done; wait
 	$(BIN)/workbench organism worlds
 

@@ -7,7 +7,6 @@ from plot_checks import check_themes
 
 from workbench import plots
 from workbench.checkpoints import read_checkpoint, steer_prefills, summarise_prefills
-from workbench.covariates import OF_AI
 from workbench.errors import DataError, ModelError
 from workbench.evaluation.splits import Splits
 from workbench.models.loading import load_model
@@ -84,7 +83,6 @@ def test_scores_are_summed_up_with_their_intervals():
     assert found["of_ai"].tolist() == [0, 0, 1]
     assert (found["of_ai_low"] <= found["of_ai"]).all()
     assert found["score"].tolist() == [-0.4, 0.0, 0.4]
-    assert OF_AI.search("As an AI")
 
 
 # -- other weights ------------------------------------------------------------------------------------

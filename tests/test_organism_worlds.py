@@ -6,7 +6,6 @@ from collections import Counter
 from statistics import mean
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from workbench.errors import DataError
@@ -168,4 +167,3 @@ def test_what_is_there_is_not_run_again_and_strangers_are_named(tmp_path):
 
 def test_there_are_eight_worlds_to_say_no_in():
     assert len(NEGATIVE) == 8
-    assert isinstance(confusion(pd.DataFrame({"planted": [True], "conclusion": ["holds"]})), pd.DataFrame)
