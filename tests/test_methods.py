@@ -96,7 +96,7 @@ def test_methods_are_measured_on_held_out_responses_and_by_their_caps(run, table
 
 def test_the_same_cap_is_laid_along_every_direction(run):
     layers, setting = cap_of(run)
-    assert (len(layers), setting) == (3, {"percentile": 25.0, "positions": "all"})
+    assert (len(layers), setting) == (3, {"percentile": 25.0, "over": "default", "positions": "all"})
     before = run.study["steps"].pop("calibrate")
     try:
         layers, setting = cap_of(run)
@@ -104,6 +104,27 @@ def test_the_same_cap_is_laid_along_every_direction(run):
         assert setting["percentile"] == 50.0
     finally:
         run.study["steps"]["calibrate"] = before
+
+
+def test_the_percentile_is_taken_over_the_set_that_it_was_calibrated_over(run, organism, monkeypatch):
+    """The contrast under the cap's own percentile and set is the cap on the fit split's axis: another set is another threshold."""
+    seen = []
+    monkeypatch.setattr("workbench.study_methods.resumable", lambda *a, **k: seen.extend(a[5]) or pytest.skip("levels are all"))
+    from workbench.study_methods import _caused
+
+    def levels(over: str) -> dict[int, float]:
+        run.study["steps"]["calibrate"]["choices"][0]["setting"]["over"] = over
+        seen.clear()
+        with pytest.raises(pytest.skip.Exception):
+            _caused(run, Lazy(run, organism), {"axis": run.axis}, None, quiet)
+        return seen[0].interventions[0].levels
+
+    before = run.study["steps"]["calibrate"]["choices"][0]["setting"]["over"]
+    try:
+        assert levels("default") == pytest.approx(run.caps["recommended"].levels)
+        assert all(levels("all")[n] < v for n, v in levels("default").items())
+    finally:
+        run.study["steps"]["calibrate"]["choices"][0]["setting"]["over"] = before
 
 
 def test_prompt_ends_are_the_last_token_before_the_answer(run, organism):

@@ -17,7 +17,7 @@ from .evaluation.conditions import Condition
 from .evaluation.grading import Grader, lookup
 from .evaluation.splits import Splits
 from .evaluation.statistics import Interval, auc
-from .evaluation.verdict import FAIL, MAX_LOSS, MIN_AUC, MIN_COSINE, MIN_EFFECT, PASS, UNTESTED, known
+from .evaluation.verdict import FAIL, MAX_LOSS, MIN_AUC, MIN_EFFECT, PASS, UNTESTED, known, repeats
 from .interventions import Floor
 from .methods import METHODS, PROMPTS, Candidate, find
 from .models.extraction import Reading, mean_activations, readings_of
@@ -27,12 +27,12 @@ from .store import Run
 from .study import Lazy
 from .study_caps import CONTROLLED, resumable
 from .sweeps import kept_responses, layer_separation
-from .testbed import CapConfig, material
+from .testbed import CapConfig, material, response_sets
 from .thresholds import threshold
 
 STEP = "methods"
 N_HALVES = 10
-FALLBACK = {"percentile": 50.0, "positions": "all"}
+FALLBACK = {"percentile": 50.0, "over": "default", "positions": "all"}
 """The cap of every method where calibration chose none: the median of default responses, at the recommended layer and its neighbour."""
 
 
@@ -42,7 +42,7 @@ def methods_step(
     """Compare methods on the run's responses; writes ``tables/methods.csv``.
 
     Every method is fitted on the fit split and measured on the report split, with the cap that was calibrated for the axis
-    (window, percentile of default responses, positions), its threshold taken along the method's own direction.
+    (window, percentile and its set, positions), its threshold taken along the method's own direction.
 
     Returns
     -------
@@ -73,11 +73,11 @@ def methods_step(
 
 
 def cap_of(run: Run) -> tuple[list[int], dict[str, Any]]:
-    """Layers, percentile and positions of the calibrated cap, or of the fallback where none was chosen."""
+    """Layers, and percentile with its set and positions, of the calibrated cap, or of the fallback where none was chosen."""
     choices = run.study["steps"].get("calibrate", {}).get("choices", [])
     if choices:
         setting = choices[0]["setting"]
-        return list(setting["layers"]), {"percentile": float(setting["percentile"]), "positions": setting["positions"]}
+        return list(setting["layers"]), {name: setting[name] for name in FALLBACK}
     layers = list(run.axis.site.layers)
     at = max(0, min(layers.index(run.recommended_layer), len(layers) - 2))
     return layers[at : at + 2], dict(FALLBACK)
@@ -96,9 +96,7 @@ def _measured(run: Run, candidate: Candidate, sources: Mapping[str, Activations]
     splits = Splits.from_dict(run.study["splits"])
     responses, given = sources["responses"], kept_responses(sources[candidate.source], keep)
     fitted = find(candidate, splits.part(given, "fit"))
-    found = Direction(
-        fitted.values, responses.site, fitted.name, fitted.toward, fitted.made_from
-    )  # used on responses, whatever it was fitted on
+    found = replace(fitted, site=responses.site)  # it is used on responses, whatever it was fitted on
     area, _ = layer_separation(found, kept_responses(splits.part(responses, "report"), keep), layer, auc, 500, run.config["seed"])
     row = {
         "method": candidate.name, "source": candidate.source, "layer": layer,
@@ -128,10 +126,10 @@ def _caused(run: Run, model: Lazy, axes: Mapping[str, Direction], grader: Grader
     layers, setting = cap_of(run)
     config = CapConfig(**run.study["steps"].get("calibrate", {}).get("config", {}))
     test = material(run, model(), config, grader)
-    default = run.activations().where(f"role == '{DEFAULT_ROLE}'").at(sorted({*layers, run.recommended_layer}))
     conditions = []
     for name, direction in axes.items():
-        at = threshold(direction, default, setting["percentile"])
+        over = response_sets(run, model(), config, [setting["over"]], direction)[setting["over"]]
+        at = threshold(direction, over.at(direction.site.layers) if isinstance(over, Activations) else over, setting["percentile"])
         floor = Floor(direction, at, layers=layers, positions=setting["positions"])
         conditions.append(Condition(f"method: {name}", (floor,), "method", "", CONTROLLED))
     found = resumable(run, "evaluation", model(), test.reporting, test.grader, conditions, config, watch)
@@ -153,7 +151,7 @@ def _says(row: pd.Series) -> str:
         return UNTESTED
     effect, price, area = (Interval(row[n], row[f"{n}_low"], row[f"{n}_high"]) for n in ("compliance", "right", "auc"))
     lines = {
-        known(area, MIN_AUC), PASS if row["split_half"] >= MIN_COSINE else FAIL,
+        known(area, MIN_AUC), repeats(row["split_half"])[0],
         known(effect, -MIN_EFFECT, above=False), known(price, -MAX_LOSS),
     }  # fmt: skip
     return "does not hold" if FAIL in lines else "holds" if lines == {PASS} else "cannot tell"

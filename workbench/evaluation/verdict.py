@@ -18,7 +18,6 @@ from .splits import Splits
 from .statistics import Interval, auc, interval, rows_needed, wilson
 
 PASS, FAIL, UNSURE, UNTESTED = "pass", "fail", "cannot tell", "untested"
-OUTCOMES = (PASS, FAIL, UNSURE, UNTESTED)
 MIN_BEYOND, MIN_AUC, MIN_COSINE, MIN_PC1, MIN_RANK = 0.9, 0.7, 0.9, 0.5, 0.95
 """Bounds of the first three lines."""
 HOPELESS = 20
@@ -143,16 +142,20 @@ def _separates(acts: Activations, splits: Splits, layer: int, keep: str, seed: i
     return Line(_SEPARATES, UNSURE, evidence + _more("held-out roles", needed, n), area.value)
 
 
+def repeats(cosine: float) -> tuple[str, float]:
+    """Pass, fail or cannot tell for the cosine of two halves' axes, and how many times the responses would bring it to the bound.
+
+    Noise in the halves falls with the number of responses: a cosine c needs (1/c - 1) / (1/bound - 1) times as many.
+    """
+    times = (1 / cosine - 1) / (1 / MIN_COSINE - 1) if cosine > 0 else float("inf")
+    return PASS if cosine >= MIN_COSINE else FAIL if times > HOPELESS else UNSURE, times
+
+
 def _repeats(row: pd.Series) -> Line:
-    """Noise in the halves falls with the number of responses: a cosine c needs (1/c - 1) / (1/bound - 1) times as many."""
     found = Interval(row["split_half"], row["split_half_low"], row["split_half_high"])
-    evidence = f"cosine {found} (bound {_bound(MIN_COSINE)})"
-    if found.value >= MIN_COSINE:
-        return Line(_REPEATS, PASS, evidence, found.value)
-    times = (1 / found.value - 1) / (1 / MIN_COSINE - 1) if found.value > 0 else float("inf")
-    if times > HOPELESS:
-        return Line(_REPEATS, FAIL, evidence, found.value)
-    return Line(_REPEATS, UNSURE, f"{evidence}; about {times:.1f} times as many responses are needed", found.value)
+    outcome, times = repeats(found.value)
+    more = f"; about {times:.1f} times as many responses are needed" if outcome == UNSURE else ""
+    return Line(_REPEATS, outcome, f"cosine {found} (bound {_bound(MIN_COSINE)}){more}", found.value)
 
 
 def _is_pc1(row: pd.Series) -> Line:
