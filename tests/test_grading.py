@@ -10,6 +10,7 @@ import torch
 from workbench.conversations import Conversation
 from workbench.directions import Direction
 from workbench.errors import DataError
+from workbench.evaluation.causal import causal_line, no_cap_line, untested_line
 from workbench.evaluation.conditions import Condition, Evaluation, _outcome, evaluate, fit, gathered, sum_effects
 from workbench.evaluation.grading import MEASURES, OUTCOMES, Grader, Outcome, changes, lookup, mark_changed, rates
 from workbench.evaluation.prompts import KINDS, Prompt
@@ -21,10 +22,7 @@ from workbench.evaluation.verdict import (
     UNTESTED,
     Line,
     Verdict,
-    causal_line,
     conclude,
-    no_cap_line,
-    untested_line,
     with_causal,
 )
 from workbench.interventions import Add

@@ -8,6 +8,7 @@ from workbench.activations import Activations
 from workbench.directions import contrast, role_vectors
 from workbench.errors import DataError
 from workbench.evaluation.splits import make_splits
+from workbench.evaluation.spread import default_spread
 from workbench.evaluation.verdict import FAIL, PASS, UNSURE, UNTESTED, Line, conclude, judge_method
 from workbench.persona_space import PersonaSpace
 from workbench.sweeps import _bootstrap_pc1, recommend, split_half_cosines, sweep_layers
@@ -234,6 +235,52 @@ def test_few_roles_cannot_tell_and_the_number_that_could_is_said(planted, splits
     assert seen == {PASS, UNSURE, FAIL}
 
 
+def answered_twice(default: int = 1) -> Activations:
+    """Six questions, three answers to each: roles along the first coordinate, the default at one place of it or at both ends by turns."""
+    rng = np.random.default_rng(4)
+    rows, values = [], []
+    for name, place in [("default", 3.0), *[(f"r{i:02d}", -2 + i / 4) for i in range(16)]]:
+        for i in range(18 if name != "default" else 48):
+            centre = place * (-1) ** (i // 6) if name == "default" and default == 2 else place
+            rows.append((name, i % 6))
+            values.append([centre, 3 * (i % 6), 0, 0, 0, 0] + rng.normal(size=6) * 0.3)
+    table = pd.DataFrame(rows, columns=["role", "question_index"]).assign(label=3)
+    return Activations(torch.tensor(np.array(values), dtype=torch.float32)[:, None], table, make_site(1, 6))
+
+
+def spread_of(acts: Activations) -> tuple[float, int]:
+    found = default_spread(acts, PersonaSpace(0).fit(role_vectors(acts, min_count=1)))
+    assert found is not None
+    assert found[0].low < found[0].value < found[0].high
+    return found[0].value, found[1]
+
+
+def test_a_default_of_two_personas_is_seen_in_its_answers_to_one_question():
+    """What questions do to answers (the second coordinate) does not count; two places of the default along PC1 do."""
+    assert 0.7 < spread_of(answered_twice())[0] < 1.4
+    ratio, component = spread_of(answered_twice(default=2))
+    assert component == 1
+    assert ratio == pytest.approx(3.0 / 0.3, rel=0.2)
+
+
+def test_a_default_of_two_personas_fails_the_first_line():
+    outcomes = {}
+    for default in (1, 2):
+        acts = answered_twice(default)
+        splits = make_splits(acts.rows["role"], acts.rows["question_index"].tolist())
+        table = one_layer(layer=0)
+        outcomes[default] = judge_method(acts, splits, table, 0, "fully").lines[0]
+    assert outcomes[1].outcome == PASS
+    assert "times as far apart as a role's (bound: interval below 2" in outcomes[1].evidence
+    assert outcomes[2].outcome == FAIL
+
+
+def test_single_answers_show_no_spread(planted):
+    acts = answered_twice()
+    once = acts.take(np.flatnonzero(~acts.rows.duplicated(["role", "question_index"])))
+    assert default_spread(once, PersonaSpace(0).fit(role_vectors(once, min_count=1))) is None
+
+
 def test_contrast_and_space_agree_on_the_middle(planted):
     vectors = role_vectors(planted[0])
     assert float(PersonaSpace(0).fit(vectors).component(1).cosine(contrast(vectors).at(0))[0]) > 0.97
@@ -285,4 +332,4 @@ def test_the_verdict_says_what_the_words_alone_reach(planted, splits):
     line = judge_method(acts, splits, sweep.table, sweep.recommendation.layer, "fully", words=words).lines[0]
     bare = judge_method(acts, splits, sweep.table, sweep.recommendation.layer, "fully").lines[0]
     assert (line.outcome, line.value) == (bare.outcome, bare.value)
-    assert line.evidence.startswith(bare.evidence + "; the words alone, as a bag of input embeddings, reach 0.")
+    assert line.evidence.startswith(bare.evidence.split("; along PC")[0] + "; the words alone, as a bag of input embeddings, reach 0.")

@@ -14,10 +14,11 @@ from .calibration import Choice, Setting, as_json, grid, recommend, summarise, u
 from .controls import MATCHES, isotropic, other_components, role_splits, trait_directions
 from .directions import Direction
 from .errors import RunError
+from .evaluation.causal import causal_line, no_cap_line, untested_line
 from .evaluation.conditions import BASELINE, Condition, Evaluation, fit, gathered, respond
 from .evaluation.grading import Grader, lookup
 from .evaluation.prompts import Prompt
-from .evaluation.verdict import Line, causal_line, no_cap_line, untested_line
+from .evaluation.verdict import Line
 from .interventions import Floor
 from .matching import Task, match, same_dose
 from .models.hooked import HookedModel

@@ -13,11 +13,12 @@ from .activations import Activations
 from .conversations import DEFAULT_ROLE
 from .directions import Direction
 from .errors import DataError
+from .evaluation.causal import MAX_LOSS, MIN_EFFECT
 from .evaluation.conditions import Condition
 from .evaluation.grading import Grader, lookup
 from .evaluation.splits import Splits
 from .evaluation.statistics import Interval, auc
-from .evaluation.verdict import FAIL, MAX_LOSS, MIN_AUC, MIN_EFFECT, PASS, UNTESTED, known, repeats
+from .evaluation.verdict import FAIL, MIN_AUC, PASS, UNTESTED, known, repeats
 from .interventions import Floor
 from .methods import METHODS, PROMPTS, Candidate, find
 from .models.extraction import Reading, mean_activations, readings_of

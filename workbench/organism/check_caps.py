@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from ..evaluation.causal import MAX_LOSS, MIN_EFFECT
 from ..evaluation.grading import lookup
-from ..evaluation.verdict import MAX_LOSS, MIN_EFFECT
 from ..models.hooked import HookedModel
 from ..progress import Watch
 from ..store import Run
