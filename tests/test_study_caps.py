@@ -1,3 +1,5 @@
+import re
+
 """Calibration and evaluation on a run folder: resumable, split in halves, and honest where nothing can be graded."""
 
 import json
@@ -15,6 +17,7 @@ from workbench.report_caps import conditions_table, pareto_frame, side_by_side, 
 from workbench.store import open_run
 from workbench.study import Lazy, run_study
 from workbench.study_caps import calibrate_step, calibrated, evaluate_step, evaluated, strengths_step
+from workbench.study_tasks import tasks_found, tasks_step
 from workbench.testbed import CapConfig, material
 
 SMALL = {"roles": 14, "questions": 6, "prompts": 1, "default_rollouts": 24, "seed": 3}
@@ -253,3 +256,24 @@ def test_evaluating_before_calibrating_is_refused(tmp_path, organism, studied):
     with pytest.raises(RunError, match="has no calibrate yet"):
         _ = run.caps
     assert Path(run.folder).exists()
+
+
+def test_tasks_stand_in_the_table_of_conditions(held, organism):
+    """A column a metric: the model as it is, and the change under each cap; the terminal names the largest loss."""
+    assert tasks_found(held) == ""
+    scores = tasks_step(held, Lazy(held, organism), quiet, ["organism_facts"], Path("tests/lm_eval_task"), 4)
+    assert set(scores["condition"]) == {"baseline", *held.caps}
+    shown = conditions_table(held).set_index("condition")
+    column = shown[next(head for head in shown if head.startswith("organism_facts") and head.endswith("(n = 4)"))]
+    value = scores.query("condition == 'baseline'")["value"].iloc[0]
+    assert column["baseline"] == f"{value:.3f}"
+    assert re.fullmatch(r"\d\.\d{3}: [+-]\d\.\d{3} \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\]", column["recommended"])
+    assert (column.drop(list(scores["condition"])) == "").all()
+    worst = scores.query("condition == 'recommended'")["change"].min()
+    assert f"at worst by {worst:+.3f} [" in tasks_found(held)
+
+
+def test_tasks_without_a_cap_compare_with_nothing(held):
+    path = held.folder / "tables" / "capabilities.csv"
+    table(held, "capabilities").query("condition == 'baseline'").to_csv(path, index=False)
+    assert "there is no cap to compare with" in tasks_found(held)

@@ -133,13 +133,14 @@ def evaluate(
     """The calibrated cap on the report half, beside steering, the paper's recipe and matched controls; lm-eval tasks on request."""
     from .store import open_run
     from .study import Lazy
-    from .study_caps import evaluate_step, evaluated, tasks_step
+    from .study_caps import evaluate_step, evaluated
+    from .study_tasks import tasks_found, tasks_step
 
     opened = open_run(run)
     watched(lambda watch: evaluate_step(opened, Lazy(opened), watch, n_controls=controls))
     if tasks:
         watched(lambda watch: tasks_step(opened, Lazy(opened), watch, tasks.split(","), include_path, limit))
-    print(evaluated(opened))
+    print("\n".join(said for said in (evaluated(opened), tasks_found(opened)) if said))
     _again(opened)
 
 

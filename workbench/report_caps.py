@@ -97,7 +97,23 @@ def conditions_table(run: Run) -> pd.DataFrame | None:
             found = rates.get((name, measure))
             record[head] = f"{found['rate']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" if found else ""
         records.append(record)
-    return pd.DataFrame(records)
+    return _with_tasks(run, pd.DataFrame(records))
+
+
+def _with_tasks(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """A column for every metric of every lm-eval task: its value, and by how much a cap changes it on the same items."""
+    if not run.is_done("tasks"):
+        return frame
+    for (task, metric, part), rows in _table(run, "capabilities").groupby(["task", "metric", "filter"], sort=False):
+        cells = {row["condition"]: _score(row) for row in rows.to_dict("records")}
+        head = f"{task} {metric}" + ("" if part == "none" else f", {part}") + f" (n = {rows['n'].max()})"
+        frame[head] = frame["condition"].map(cells).fillna("")
+    return frame
+
+
+def _score(row: dict[str, Any]) -> str:
+    value = f"{row['value']:.3f}"
+    return value if pd.isna(row["change"]) else f"{value}: {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
 
 
 def side_by_side(run: Run, each: int = 2) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
-from pathlib import Path
 
 import pandas as pd
 
@@ -224,20 +223,6 @@ def strengths_step(
         return "; ".join(said) + ". Nothing was graded: whether text or answers break is unknown."
     broken = sorted(set(table.loc[table["breaks"], "strength"]))
     return "; ".join(said) + (f". Text or answers break at {', '.join(f'{s:+g}' for s in broken)}." if broken else ". Nothing breaks.")
-
-
-def tasks_step(
-    run: Run, model: Lazy, watch: Watch, tasks: Sequence[str], include_path: Path | None = None, limit: int | None = None
-) -> None:
-    """lm-eval tasks on the model as it is and under the calibrated caps; writes ``tables/capabilities.csv``."""
-    from .evaluation.capabilities import run_tasks
-
-    conditions = [Condition(name, (cap,)) for name, cap in run.caps.items()]
-    table = run_tasks(
-        model(), tasks, conditions, limit=limit, include_path=include_path, progress=lambda n, total: watch("tasks", n, total)
-    )
-    run.write_table("capabilities", table)
-    run.record("tasks", tasks=list(tasks), limit=limit)
 
 
 def calibrated(run: Run) -> str:
