@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from workbench.errors import DataError, RunError
+from workbench.cli import app
+from workbench.errors import DataError, RunError, WorkbenchError
 from workbench.evaluation.grading import Outcome
 from workbench.interventions import Floor
 from workbench.models.loading import load_model
@@ -273,7 +275,14 @@ def test_tasks_stand_in_the_table_of_conditions(held, organism):
     assert f"at worst by {worst:+.3f} [" in tasks_found(held)
 
 
-def test_tasks_without_a_cap_compare_with_nothing(held):
+def test_scores_that_are_no_means_over_items_are_not_compared(held):
     path = held.folder / "tables" / "capabilities.csv"
-    table(held, "capabilities").query("condition == 'baseline'").to_csv(path, index=False)
-    assert "there is no cap to compare with" in tasks_found(held)
+    table(held, "capabilities").assign(change=float("nan")).to_csv(path, index=False)
+    assert "1 lm-eval tasks" in tasks_found(held)
+    assert "no paired comparison" in tasks_found(held)
+
+
+def test_a_cap_that_is_not_there_is_named(held, tmp_path):
+    result = CliRunner().invoke(app, ["export", str(held.folder), "--out", str(tmp_path / "x"), "--format", "gguf", "--cap", "nosuch"])
+    assert isinstance(result.exception, WorkbenchError)
+    assert f"holds no cap 'nosuch': there are {', '.join(held.caps)}" in str(result.exception)

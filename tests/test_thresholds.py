@@ -10,7 +10,7 @@ import torch
 from conftest import make_activations, make_site
 
 from workbench.activations import Activations
-from workbench.directions import Direction
+from workbench.directions import Direction, contrast, role_vectors
 from workbench.errors import DataError
 from workbench.thresholds import ROUNDING, Norms, Scores, Threshold, check_layers, describe_set, signature, threshold
 
@@ -275,3 +275,9 @@ def test_a_direction_stored_in_bfloat16_is_the_same_one(axis, acts):
 
 def test_turns_that_nobody_numbered_are_not_described():
     assert describe_set(pd.DataFrame({"role": ["default"], "turn": [math.nan]})) == "default"
+
+
+def test_arguments_in_the_wrong_order_are_named(planted):
+    acts = planted[0]
+    with pytest.raises(DataError, match="in this order, not Activations and Direction"):
+        threshold(acts, contrast(role_vectors(acts)), 25)

@@ -178,6 +178,8 @@ def export(
     elif format == "gguf":
         from .control_vectors import export_gguf
 
+        if cap and cap not in opened.caps:
+            raise WorkbenchError(f"{run} holds no cap {cap!r}: there are {', '.join(opened.caps) or 'none'}")
         what: Any = opened.caps[cap] if cap else opened.axis
         path, notes = export_gguf(what, out, strength, parse_layers(layers), str(opened.config.get("model", "")))
         print("\n".join([*notes, str(path)]))

@@ -35,7 +35,7 @@ def tasks_found(run: Run) -> str:
     table = pd.read_csv(run.folder / "tables" / f"{TABLE}.csv")
     capped = table[table["condition"] == "recommended"].dropna(subset=["change"])
     if not len(capped):
-        return f"{table['task'].nunique()} lm-eval tasks on the model as it is are in tables/{TABLE}.csv; there is no cap to compare with."
+        return f"What {table['task'].nunique()} lm-eval tasks say stands in tables/{TABLE}.csv; their scores allow no paired comparison."
     worst = capped.loc[capped["change"].idxmin()]
     return (
         f"Over {capped['task'].nunique()} lm-eval tasks the recommended cap changes scores at worst by {worst['change']:+.3f} "
