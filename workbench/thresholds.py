@@ -188,6 +188,9 @@ def threshold(
         threshold(axis, acts, q=75)                               # over all rollouts
         threshold(axis, acts.where("role == 'default'"), q=25)
     """
+    if not isinstance(direction, Direction) or not isinstance(responses, (Activations, Scores)):
+        given = f"{type(direction).__name__} and {type(responses).__name__}"
+        raise DataError(f"a threshold takes a Direction and responses' Activations (or Scores), in this order, not {given}")
     if not 0 <= q <= 100:
         raise DataError(f"a percentile lies between 0 and 100, not at {q}")
     scores = _scores(direction, responses)
@@ -226,9 +229,6 @@ def _scores(direction: Direction, responses: Activations | Scores) -> Scores:
         if responses.direction is not direction and not _same(responses.direction, direction):
             raise DataError(f"these scores lie along {responses.direction.name!r}, not along {direction.name!r}")
         return responses
-    if not isinstance(direction, Direction) or not hasattr(responses, "project"):
-        given = f"{type(direction).__name__} and {type(responses).__name__}"
-        raise DataError(f"a threshold takes a Direction and responses' Activations (or Scores), in this order, not {given}")
     statistic = "response tokens" if responses.site.pooling == "token" else "response means"
     return Scores(responses.project(direction), responses.rows, statistic, direction)
 
