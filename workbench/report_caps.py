@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -111,7 +112,7 @@ def _with_tasks(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _score(row: dict[str, Any]) -> str:
+def _score(row: Mapping[Any, Any]) -> str:
     value = f"{row['value']:.3f}"
     return value if pd.isna(row["change"]) else f"{value}: {row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
 

@@ -36,7 +36,7 @@ def tasks_found(run: Run) -> str:
     capped = table[table["condition"] == "recommended"].dropna(subset=["change"])
     if not len(capped):
         return f"What {table['task'].nunique()} lm-eval tasks say stands in tables/{TABLE}.csv; their scores allow no paired comparison."
-    worst = capped.loc[capped["change"].idxmin()]
+    worst = capped.sort_values("change").iloc[0]
     return (
         f"Over {capped['task'].nunique()} lm-eval tasks the recommended cap changes scores at worst by {worst['change']:+.3f} "
         f"[{worst['change_low']:+.3f}, {worst['change_high']:+.3f}] ({worst['task']}, {worst['metric']}, n = {worst['n']:.0f})."
