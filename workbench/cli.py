@@ -47,6 +47,9 @@ def study(
     layers: Annotated[str | None, typer.Option(help="blocks to read, e.g. 10-20 or 4,8,12; all where not given")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="longest answer")] = None,
     batch_size: Annotated[int | None, typer.Option(help="answers generated at once")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="a server that writes the answers, e.g. http://localhost:8000/v1")] = None,
+    endpoint_model: Annotated[str | None, typer.Option(help="what the server calls the model; its name or folder where not given")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="requests to the server at once")] = None,
     dtype: Dtype = None, device: Device = None, chat_template: Template = None, revision: Revision = None, trust_remote_code: Trust = False,
     full: Annotated[bool, typer.Option("--full", help="the whole library: all roles, five prompts, all questions")] = False,
     config: Annotated[Path | None, typer.Option(help="a JSON file of settings; options given here win")] = None,
@@ -55,7 +58,8 @@ def study(
     given = {
         "roles": _number_or_text(roles), "questions": _number_or_text(questions), "prompts": prompts, "samples": samples, "seed": seed,
         "layers": parse_layers(layers), "max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype, "device": device,
-        "chat_template": chat_template, "revision": revision,
+        "chat_template": chat_template, "revision": revision, "endpoint": endpoint, "endpoint_model": endpoint_model,
+        "concurrency": concurrency,
     }  # fmt: skip
     from .study import FULL, run_study
 

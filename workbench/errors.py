@@ -28,6 +28,10 @@ class DataError(WorkbenchError):
     """Tensors and tables do not fit each other, or do not suffice for what is asked."""
 
 
+class EndpointError(WorkbenchError):
+    """A server cannot be reached, refuses what it is asked, or an answer cannot be used."""
+
+
 class RunError(WorkbenchError):
     """A run folder is unreadable, foreign, damaged or belongs to another configuration."""
 

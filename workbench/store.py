@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -176,8 +177,13 @@ class Run:
         return path
 
 
-def create_run(folder: str | Path, config: dict[str, Any]) -> Run:
+def create_run(folder: str | Path, config: dict[str, Any], free: Sequence[str] = ()) -> Run:
     """A new run folder, or the one that is there where its configuration is the same.
+
+    Parameters
+    ----------
+    free
+        Settings that say how, not what: they may differ from those of the folder, which takes the new ones.
 
     Raises
     ------
@@ -192,10 +198,11 @@ def create_run(folder: str | Path, config: dict[str, Any]) -> Run:
         if not run.study["steps"]:  # nothing was done under the old settings: a mistake may be mended in place
             run.study["config"] = config
             run.save()
-        changed = [k for k in sorted({*config, *run.config}) if config.get(k) != run.config.get(k)]
+        changed = [k for k in sorted({*config, *run.config} - {*free}) if config.get(k) != run.config.get(k)]
         if changed:
             was = ", ".join(f"{k} {run.config.get(k)!r}, now {config.get(k)!r}" for k in changed[:3])
             raise RunError(f"{folder} holds a study with other settings ({was}): choose another folder with --out")
+        run.study["config"] |= {k: config[k] for k in free if k in config}
         return run
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} is not empty and holds no study: choose another folder with --out")

@@ -18,14 +18,16 @@ from .evaluation.splits import make_splits
 from .evaluation.verdict import cannot_judge, judge_method
 from .judging import judge_for, judgements
 from .library import load_questions, load_roles
+from .models.endpoint import Endpoint
 from .models.extraction import mean_activations, readings_of
 from .models.hooked import HookedModel
-from .models.loading import load_model
+from .models.loading import load_model, path_of
 from .parts import key_of, parquet_bytes, part_tensor
 from .progress import Watch
 from .reduction import reduced, storage_plan
 from .report_caps import verdict_of
 from .rollouts import Plan, plan_rollouts, run_batch
+from .served import serve_missing, template_note
 from .store import Run, create_run, save_activations
 from .study_report import headline, write_report
 from .study_words import keep_words, words_of
@@ -55,6 +57,9 @@ class StudyConfig(BaseModel):
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.9, gt=0, le=1)
     batch_size: int | None = Field(None, ge=1)
+    endpoint: str | None = Field(None, description="an OpenAI-compatible server that writes the answers")
+    endpoint_model: str | None = Field(None, description="what the server calls the model; its name or folder where not given")
+    concurrency: int = Field(8, ge=1, description="requests in flight at once")
 
     @classmethod
     def of(cls, **values: Any) -> StudyConfig:
@@ -67,6 +72,9 @@ class StudyConfig(BaseModel):
 
 MIN_ROLES = 4
 """Fewer roles span no persona space of which a role could be left out."""
+
+HOW = ("endpoint", "concurrency")
+"""Settings that may change when a study is continued: where answers come from, not which."""
 
 FULL = {"roles": None, "questions": None, "prompts": 5, "default_rollouts": None}
 """The settings of ``--full``: the whole library."""
@@ -93,11 +101,18 @@ def run_study(model: Any = "organism", out: str | Path | None = None, watch: Wat
     """
     name = model.name if isinstance(model, HookedModel) else str(model)
     config = StudyConfig.of(model=name, **settings)
-    run = create_run(out or default_folder(name), config.model_dump(mode="json"))
+    run = create_run(out or default_folder(name), config.model_dump(mode="json"), HOW)
     loaded = Lazy(run, model if isinstance(model, HookedModel) else None)
     for step in STEPS.values():
         step(run, loaded, watch or (lambda step, done, total: None))
     return run
+
+
+def endpoint_of(config: StudyConfig) -> Endpoint | None:
+    """The server that a study's answers come from; None where the model writes them itself."""
+    if config.endpoint is None:
+        return None
+    return Endpoint(config.endpoint, config.endpoint_model or path_of(config.model), concurrency=config.concurrency)
 
 
 def default_folder(model: str) -> Path:
@@ -110,6 +125,7 @@ class Lazy:
 
     def __init__(self, run: Run, model: HookedModel | None = None) -> None:
         self._run, self._model = run, model
+        self._reader: HookedModel | None = None
 
     def __call__(self) -> HookedModel:
         """The model of the run's configuration."""
@@ -120,6 +136,18 @@ class Lazy:
                 trust_remote_code=config.trust_remote_code, chat_template=config.chat_template,
             )  # fmt: skip
         return self._model
+
+    def reader(self) -> HookedModel:
+        """The model if it is loaded; else one that has no weights, which renders, counts and plans."""
+        if self._model is not None:
+            return self._model
+        if self._reader is None:
+            config = StudyConfig.of(**self._run.config)
+            self._reader = load_model(
+                config.model, device="meta", revision=config.revision, trust_remote_code=config.trust_remote_code,
+                chat_template=config.chat_template,
+            )  # fmt: skip
+        return self._reader
 
 
 def make_plan(run: Run, model: HookedModel) -> Plan:
@@ -147,22 +175,28 @@ def rollouts_step(run: Run, model: Lazy, watch: Watch) -> None:
     parts = run.parts("rollouts")
     if run.is_done("rollouts") and parts.is_whole():
         return
-    plan = make_plan(run, model())
-    sampling = f"{model().weights} {plan.temperature} {plan.top_p} {plan.max_new_tokens}"
+    server = endpoint_of(StudyConfig.of(**run.config))
+    plan = make_plan(run, model.reader() if server else model())
+    author = f"server {server.model}" if server else model().weights
+    sampling = f"{author} {plan.temperature} {plan.top_p} {plan.max_new_tokens}"
     keys = [key_of(plan.rows.iloc[list(batch)]["messages"] + plan.rows.iloc[list(batch)]["row"], sampling) for batch in plan.batches]
     write_bytes(run.folder / "rollouts" / "plan.parquet", parquet_bytes(plan.rows))
     run.study["steps"].setdefault("rollouts", {"state": "running"})
     run.save()
     missing = parts.missing(keys)
+    if server:
+        serve_missing(server, model.reader(), plan, parts, keys, missing, watch)
     done = len(plan.rows) - sum(len(plan.batches[number]) for number in missing)
-    for number in missing:
+    for number in missing if server is None else ():
         frame = run_batch(model(), plan, number)
         parts.write(number, keys[number], {"parquet": parquet_bytes(frame)})
         done += len(frame)
         watch("rollouts", done, len(plan.rows))
-    run.record("rollouts", n=len(plan.rows), notes=[*plan.notes, *_set_aside(parts)], max_new_tokens=plan.max_new_tokens)
-    errors = int((run.table("rollouts")["error"] != "").sum())
-    run.record("rollouts", **{k: run.study["steps"]["rollouts"][k] for k in ("n", "notes", "max_new_tokens")}, errors=errors)
+    facts = {"n": len(plan.rows), "notes": [*plan.notes, *_set_aside(parts)], "max_new_tokens": plan.max_new_tokens}
+    run.record("rollouts", **facts)
+    table = run.table("rollouts")
+    facts["notes"] += template_note(table)
+    run.record("rollouts", **facts, errors=int((table["error"] != "").sum()))
 
 
 def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
@@ -171,7 +205,7 @@ def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
     if run.is_done("judge") and parts.is_whole():
         return
     rollouts = run.table("rollouts")
-    judge = judge_for(model())
+    judge = judge_for(model.reader())
     name = judge.name if judge else ""
     chunks = [rollouts.iloc[i : i + 512] for i in range(0, len(rollouts), 512)]
     keys = [key_of(chunk["row"] + chunk["response"], name) for chunk in chunks]

@@ -141,6 +141,15 @@ class ChatFormat:
         """Token ids up to the point where the assistant's next answer begins."""
         return list(self.render(conversation, reply=True).ids)
 
+    def messages(self, conversation: Conversation) -> list[dict[str, str]]:
+        """The conversation as ``role`` and ``content``, names filled in; a system prompt that the template cannot express is folded."""
+        return self._messages(conversation.turns, [self._filled(turn) for turn in conversation.turns])
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What every template is given: no thinking, and always the same day."""
+        return dict(TEMPLATE_SETTINGS)
+
     # -- parts --------------------------------------------------------------------------------------
     def _filled(self, turn: Turn) -> str:
         return turn.text.replace("{model_name}", self.model_name) if turn.speaker == "system" else turn.text

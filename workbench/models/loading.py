@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ def load_model(
         ``"float32"``, ``"bfloat16"``, ``"float16"``; where None: as stored on an accelerator; on the CPU bf16
         stays bf16 and all else is float32.
     device, device_map
-        Where to put it (``"cuda"``, ``"cpu"``; or accelerate's map); the first accelerator where both are None.
+        Where to put it (``"cuda"``, ``"cpu"``; or accelerate's map); the first accelerator where both are None. ``"meta"``
+        reads no weights: such a model renders and counts, and cannot run.
     revision
         Branch, tag or commit of a hub model.
     trust_remote_code
@@ -105,13 +106,26 @@ def _from_pretrained(path: str, dtype: Any, device: str | None, device_map: Any,
         number_format = _dtype(dtype, config, folder, device, device_map)
         placement = {"device_map": device_map} if device_map is not None else {}
         with _no_progress_bar():
-            hf = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=number_format, **placement, **options)
+            if device == "meta":
+                hf = _without_weights(path, config, number_format, options)
+            else:
+                hf = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=number_format, **placement, **options)
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
         raise ModelError(why_not(path, error)) from error
-    if device_map is None:
+    if device_map is None and device != "meta":
         hf.to(_device(device))  # type: ignore[arg-type]  # transformers wraps nn.Module.to
     return hf.eval(), tokenizer
+
+
+def _without_weights(path: str, config: Any, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    with torch.device("meta"):
+        hf = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=options["trust_remote_code"])
+    with suppress(OSError):  # many models have no generation settings: the defaults hold
+        hf.generation_config = GenerationConfig.from_pretrained(path, revision=options["revision"])
+    return hf
 
 
 @contextmanager
