@@ -133,12 +133,15 @@ class Trait:
     pairs
         (positive, negative) system prompts.
     description
-        A definition, for a judge.
+        A definition in a line.
+    shows
+        What a high and a low answer do (for a judge).
     """
 
     name: str
     pairs: tuple[tuple[str, str], ...]
     description: str = ""
+    shows: str = ""
 
 
 @dataclass(frozen=True)

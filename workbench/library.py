@@ -53,7 +53,13 @@ def load_roles(source: Any = None, *, n: int | None = None, tags: Sequence[str] 
 
 
 def load_traits(source: Any = None, *, n: int | None = None, seed: int = 0) -> list[Trait]:
-    """Traits with their pairs of prompts, from a folder in the published layout (``traits/instructions/NAME.json``)."""
+    """Traits with their pairs of prompts, from a folder in our layout (``traits/NAME.json``) or the published one.
+
+    Parameters
+    ----------
+    source, n, seed
+        As for :func:`load_roles`.
+    """
     folder = _folder(source, ("traits/instructions", "traits", "instructions", ""))
     traits = [_read_trait(path) for path in _json_files(folder)]
     _refuse_duplicates([trait.name for trait in traits], folder)
@@ -130,9 +136,13 @@ def _read_role(path: Path) -> Role:
 
 def _read_trait(path: Path) -> Trait:
     entry = _read_json(path)
-    items = _field(path, entry, "instruction", list)
-    pairs = tuple((_field(path, item, "pos", str), _field(path, item, "neg", str)) for item in items)
-    return Trait(str(entry.get("name", path.stem)), pairs, str(entry.get("description", "")))
+    published = "instruction" in entry
+    items = _field(path, entry, "instruction" if published else "pairs", list)
+    more, less = ("pos", "neg") if published else ("positive", "negative")
+    pairs = tuple((_field(path, item, more, str), _field(path, item, less, str)) for item in items)
+    if not pairs:
+        raise LibraryError(f"{path}: there are no pairs of prompts")
+    return Trait(str(entry.get("name", path.stem)), pairs, str(entry.get("description", "")), str(entry.get("shows", "")))
 
 
 def _read_question(path: Path, number: int, line: str) -> Question:

@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,7 @@ class Endpoint:
         self._key = key_for(self.url)
         self._pace = Pace()
         self._client = _client(self.url, self._key, timeout, retries)
+        weakref.finalize(self, self._client.close)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r}, model={self.model!r}, concurrency={self.concurrency})"
