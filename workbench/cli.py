@@ -49,7 +49,10 @@ def study(
     batch_size: Annotated[int | None, typer.Option(help="answers generated at once")] = None,
     endpoint: Annotated[str | None, typer.Option(help="a server that writes the answers, e.g. http://localhost:8000/v1")] = None,
     endpoint_model: Annotated[str | None, typer.Option(help="what the server calls the model; its name or folder where not given")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="requests to the server at once")] = None,
+    judge: Annotated[str | None, typer.Option(help="a server with a model that judges the answers")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="what that server calls the judge")] = None,
+    judge_budget: Annotated[int | None, typer.Option(help="tokens that judging may take, read and written")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="requests to a server at once")] = None,
     dtype: Dtype = None, device: Device = None, chat_template: Template = None, revision: Revision = None, trust_remote_code: Trust = False,
     full: Annotated[bool, typer.Option("--full", help="the whole library: all roles, five prompts, all questions")] = False,
     config: Annotated[Path | None, typer.Option(help="a JSON file of settings; options given here win")] = None,
@@ -59,9 +62,10 @@ def study(
         "roles": _number_or_text(roles), "questions": _number_or_text(questions), "prompts": prompts, "samples": samples, "seed": seed,
         "layers": parse_layers(layers), "max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype, "device": device,
         "chat_template": chat_template, "revision": revision, "endpoint": endpoint, "endpoint_model": endpoint_model,
-        "concurrency": concurrency,
+        "concurrency": concurrency, "judge": judge, "judge_model": judge_model, "judge_budget": judge_budget,
     }  # fmt: skip
-    from .study import FULL, run_study
+    from .study import run_study
+    from .study_config import FULL
 
     settings = (FULL if full else {}) | _read_config(config) | {k: v for k, v in given.items() if v is not None}
     settings |= {"trust_remote_code": True} if trust_remote_code else {}
@@ -128,7 +132,7 @@ def plan(
     """What a study, origins, calibration and evaluation of a model will cost, before its weights are loaded."""
     from .costs import plan_cost
     from .models.shape import shape_of
-    from .study import FULL
+    from .study_config import FULL
 
     given = {"roles": roles, "questions": questions, "prompts": prompts, "samples": samples, "max_new_tokens": max_new_tokens,
              "test_prompts": test_prompts}  # fmt: skip

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import pandas as pd
 
 from .conversations import Judgement
-from .errors import DataError
+from .errors import DataError, EndpointError
+from .llm_judge import Case, LLMJudge
 from .models.hooked import HookedModel
 from .organism.judge import RuleJudge
 
@@ -58,17 +60,43 @@ def judgements(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
     """One record a response: ``row, judge, label, reason, raw, error``, in the order of the rollouts."""
     if missing := [name for name in ("row", "role", "messages", "response") if name not in rollouts]:
         raise DataError(f"rollouts need the column {missing[0]!r} to be judged")
+    rows = rollouts.to_dict("records")
+    usable = [row for row in rows if judge is not None and not row.get("error")]
+    cases = [Case(row["role"], _question(row["messages"]), row["response"]) for row in usable]
+    found = dict(zip((row["row"] for row in usable), judged(judge, cases), strict=True)) if judge is not None else {}
     records = []
-    for row in rollouts.to_dict("records"):
+    for row in rows:
         if judge is None:
             records.append((row["row"], "", None, "no judge", "", ""))
         elif row.get("error"):
             records.append((row["row"], judge.name, None, "", "", f"not judged: {row['error']}"))
         else:
-            found = judge.judge(row["role"], _question(row["messages"]), row["response"])
-            records.append((row["row"], judge.name, found.label, found.reason, found.raw, found.error))
+            verdict = found[row["row"]]
+            records.append((row["row"], judge.name, verdict.label, verdict.reason, verdict.raw, verdict.error))
     frame = pd.DataFrame(records, columns=COLUMNS)
     return frame.astype({"label": "Int8"})
+
+
+def judged(judge: Judge, cases: Sequence[Case]) -> list[Judgement]:
+    """Verdicts in order; a judge that can take many at once (``many``) gets them at once."""
+    if isinstance(judge, LLMJudge):
+        return judge.many(cases)
+    return [judge.judge(case.subject, case.question, case.response) for case in cases]
+
+
+def afford(judge: Judge | None, rollouts: pd.DataFrame) -> list[str]:
+    """What judging all rollouts with a language model will take, in a sentence; an error where it is more than its budget."""
+    if not isinstance(judge, LLMJudge):
+        return []
+    usable = rollouts[rollouts["error"] == ""]
+    cases = [Case(*row) for row in zip(usable["role"], map(_question, usable["messages"]), usable["response"], strict=True)]
+    n, read, written = judge.estimate(cases)
+    if judge.budget is not None and read + written > judge.budget:
+        raise EndpointError(
+            f"judging {n:,} responses will read about {read:,} tokens and write up to {written:,}, more than the budget of "
+            f"{judge.budget:,}: raise --judge-budget, or judge fewer"
+        )
+    return [f"judging {n:,} responses was estimated to read {read:,} tokens and to write at most {written:,}"]
 
 
 def _question(messages: str | list) -> str:

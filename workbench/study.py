@@ -6,22 +6,19 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .activations import Activations
 from .directions import contrast, role_vectors
-from .errors import DataError, RunError, setting_sentence
+from .errors import DataError
 from .evaluation.splits import make_splits
 from .evaluation.verdict import cannot_judge, judge_method
-from .judging import judge_for, judgements
+from .judging import afford, judge_for, judgements
 from .library import load_questions, load_roles
-from .models.endpoint import Endpoint
 from .models.extraction import mean_activations, readings_of
 from .models.hooked import HookedModel
-from .models.loading import load_model, path_of
 from .parts import key_of, parquet_bytes, part_tensor
 from .progress import Watch
 from .reduction import reduced, storage_plan
@@ -29,55 +26,14 @@ from .report_caps import verdict_of
 from .rollouts import Plan, plan_rollouts, run_batch
 from .served import serve_missing, template_note
 from .store import Run, create_run, save_activations
+from .study_config import HOW, Lazy, StudyConfig, endpoint_of, judge_of
 from .study_report import headline, write_report
 from .study_words import keep_words, words_of
 from .sweeps import sweep_layers
 from .tensorfile import write_bytes
 
-
-class StudyConfig(BaseModel):
-    """Everything that decides a study's outcome; kept in ``study.json``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = "organism"
-    revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    device: str | None = None
-    chat_template: str | None = None
-    trust_remote_code: bool = False
-    roles: int | str | None = Field(48, description="how many besides the default, or a folder; all where null")
-    questions: int | str | None = Field(6, description="how many, or a file or folder; all where null")
-    prompts: int = Field(2, ge=1, description="system prompts a role")
-    samples: int = Field(1, ge=1, description="answers to each prompt and question")
-    default_rollouts: int | None = Field(96, ge=1)
-    seed: int = 0
-    layers: tuple[int, ...] | None = None
-    max_new_tokens: int | None = Field(None, ge=1)
-    temperature: float = Field(0.7, ge=0)
-    top_p: float = Field(0.9, gt=0, le=1)
-    batch_size: int | None = Field(None, ge=1)
-    endpoint: str | None = Field(None, description="an OpenAI-compatible server that writes the answers")
-    endpoint_model: str | None = Field(None, description="what the server calls the model; its name or folder where not given")
-    concurrency: int = Field(8, ge=1, description="requests in flight at once")
-
-    @classmethod
-    def of(cls, **values: Any) -> StudyConfig:
-        """Validate settings; a wrong one is named in one sentence."""
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            raise RunError(setting_sentence(error)) from error
-
-
 MIN_ROLES = 4
 """Fewer roles span no persona space of which a role could be left out."""
-
-HOW = ("endpoint", "concurrency")
-"""Settings that may change when a study is continued: where answers come from, not which."""
-
-FULL = {"roles": None, "questions": None, "prompts": 5, "default_rollouts": None}
-"""The settings of ``--full``: the whole library."""
 
 
 def run_study(model: Any = "organism", out: str | Path | None = None, watch: Watch | None = None, **settings: Any) -> Run:
@@ -108,46 +64,9 @@ def run_study(model: Any = "organism", out: str | Path | None = None, watch: Wat
     return run
 
 
-def endpoint_of(config: StudyConfig) -> Endpoint | None:
-    """The server that a study's answers come from; None where the model writes them itself."""
-    if config.endpoint is None:
-        return None
-    return Endpoint(config.endpoint, config.endpoint_model or path_of(config.model), concurrency=config.concurrency)
-
-
 def default_folder(model: str) -> Path:
     """Where a study goes that was not told where: ``runs/`` and the model's last name."""
     return Path("runs") / (Path(model).name or "study")
-
-
-class Lazy:
-    """The run's model, loaded when a step first needs it."""
-
-    def __init__(self, run: Run, model: HookedModel | None = None) -> None:
-        self._run, self._model = run, model
-        self._reader: HookedModel | None = None
-
-    def __call__(self) -> HookedModel:
-        """The model of the run's configuration."""
-        if self._model is None:
-            config = StudyConfig.of(**self._run.config)
-            self._model = load_model(
-                config.model, dtype=config.dtype, device=config.device, revision=config.revision,
-                trust_remote_code=config.trust_remote_code, chat_template=config.chat_template,
-            )  # fmt: skip
-        return self._model
-
-    def reader(self) -> HookedModel:
-        """The model if it is loaded; else one that has no weights, which renders, counts and plans."""
-        if self._model is not None:
-            return self._model
-        if self._reader is None:
-            config = StudyConfig.of(**self._run.config)
-            self._reader = load_model(
-                config.model, device="meta", revision=config.revision, trust_remote_code=config.trust_remote_code,
-                chat_template=config.chat_template,
-            )  # fmt: skip
-        return self._reader
 
 
 def make_plan(run: Run, model: HookedModel) -> Plan:
@@ -159,7 +78,9 @@ def make_plan(run: Run, model: HookedModel) -> Plan:
     if len(roles) - 1 < MIN_ROLES:
         raise DataError(f"a study needs at least {MIN_ROLES} roles besides the default; there are {len(roles) - 1}")
     run.study["library"] = {
-        "roles": {r.name: {"description": r.description, "tags": list(r.tags), "prompts": list(r.prompts)} for r in roles},
+        "roles": {
+            r.name: {"description": r.description, "shows": r.shows, "tags": list(r.tags), "prompts": list(r.prompts)} for r in roles
+        },
         "questions": [{"id": q.id, "question": q.text, "tags": list(q.tags)} for q in questions],
     }
     run.study["library_sha256"] = hashlib.sha256(json.dumps(run.study["library"], sort_keys=True).encode()).hexdigest()
@@ -205,17 +126,18 @@ def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
     if run.is_done("judge") and parts.is_whole():
         return
     rollouts = run.table("rollouts")
-    judge = judge_for(model.reader())
+    judge = judge_of(run) or judge_for(model.reader())
     name = judge.name if judge else ""
     chunks = [rollouts.iloc[i : i + 512] for i in range(0, len(rollouts), 512)]
     keys = [key_of(chunk["row"] + chunk["response"], name) for chunk in chunks]
+    notes = afford(judge, rollouts)
     for number in parts.missing(keys):
         parts.write(number, keys[number], {"parquet": parquet_bytes(judgements(chunks[number], judge))})
         watch("judge", min(512 * (number + 1), len(rollouts)), len(rollouts))
     run.record("judge", judge=name, notes=_set_aside(parts))
-    labels = run.table("judgements")["label"]
-    counts = {str(label): int((labels == label).sum()) for label in range(4)} if judge else {}
-    run.record("judge", judge=name, labels=counts, notes=_set_aside(parts))
+    table = run.table("judgements")
+    counts = {str(label): int((table["label"] == label).sum()) for label in range(4)} if judge else {}
+    run.record("judge", judge=name, labels=counts, unread=int(table["label"].isna().sum()), notes=[*notes, *_set_aside(parts)])
 
 
 def extract_step(run: Run, model: Lazy, watch: Watch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any
 
 from ..errors import EndpointError
@@ -52,7 +53,8 @@ def ask_all(requests: Iterable[Request], take: Callable[[Any, Reply], None], con
                 future.cancel()
             for future in [f for f in flying if not f.cancelled()]:
                 wait([future])
-                _land(future, flying, take, failed, None)
+                with suppress(EndpointError):  # whoever takes may still say no: the first error goes on
+                    _land(future, flying, take, failed, None)
             raise
     return failed
 
