@@ -66,7 +66,7 @@ def test_killed_from_outside(whole, tmp_path):
 
 
 def test_a_finished_study_is_not_done_again(whole, monkeypatch):
-    import workbench.study as study
+    import workbench.study_config as study
 
     monkeypatch.setattr(study, "load_model", lambda *a, **k: pytest.fail("the model was loaded again"))
     before = tables(whole.folder)

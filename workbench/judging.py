@@ -62,7 +62,7 @@ def judgements(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
         raise DataError(f"rollouts need the column {missing[0]!r} to be judged")
     rows = rollouts.to_dict("records")
     usable = [row for row in rows if judge is not None and not row.get("error")]
-    cases = [Case(row["role"], _question(row["messages"]), row["response"]) for row in usable]
+    cases = [Case(row["role"], question_of(row["messages"]), row["response"]) for row in usable]
     found = dict(zip((row["row"] for row in usable), judged(judge, cases), strict=True)) if judge is not None else {}
     records = []
     for row in rows:
@@ -89,7 +89,7 @@ def afford(judge: Judge | None, rollouts: pd.DataFrame) -> list[str]:
     if not isinstance(judge, LLMJudge):
         return []
     usable = rollouts[rollouts["error"] == ""]
-    cases = [Case(*row) for row in zip(usable["role"], map(_question, usable["messages"]), usable["response"], strict=True)]
+    cases = [Case(*row) for row in zip(usable["role"], map(question_of, usable["messages"]), usable["response"], strict=True)]
     n, read, written = judge.estimate(cases)
     if judge.budget is not None and read + written > judge.budget:
         raise EndpointError(
@@ -99,6 +99,7 @@ def afford(judge: Judge | None, rollouts: pd.DataFrame) -> list[str]:
     return [f"judging {n:,} responses was estimated to read {read:,} tokens and to write at most {written:,}"]
 
 
-def _question(messages: str | list) -> str:
+def question_of(messages: str | list) -> str:
+    """The last thing the user said."""
     turns = json.loads(messages) if isinstance(messages, str) else messages
     return next((turn["text"] for turn in reversed(turns) if turn["speaker"] == "user"), "")

@@ -192,6 +192,8 @@ def notes(run: Run) -> list[str]:
     said = [note for step in steps.values() for note in step.get("notes", [])]
     if not steps["judge"]["judge"]:
         said.append("There is no judge for this model: all responses were used, whether they play their role or not.")
+    if steps["judge"].get("unread"):
+        said.append(_unread(run))
     if steps["rollouts"]["errors"]:
         said.append(f"{steps['rollouts']['errors']} of {steps['rollouts']['n']} responses have an error and were left out.")
     cut = (run.table("rollouts")["finish_reason"] == "length").mean()
@@ -200,3 +202,16 @@ def notes(run: Run) -> list[str]:
     if run.axis.site.system == "folded":
         said.append("The chat template has no system role: role prompts were put into the user's first message.")
     return said
+
+
+def _unread(run: Run) -> str:
+    """How many responses have no label, why, and which roles lose most by it."""
+    table = run.table("judgements").merge(run.table("rollouts")[["row", "role"]], on="row")
+    without = table[table["label"].isna()]
+    unparsable = int(without["error"].str.startswith("unparsable").sum())
+    worst = (without.groupby("role").size() / table.groupby("role").size()).dropna().sort_values(ascending=False)
+    most = ", ".join(f"{role} {share:.0%}" for role, share in worst.head(3).items())
+    return (
+        f"{len(without)} of {len(table)} responses have no label ({unparsable} verdicts could not be read); most in {most}: "
+        "they count for no vector but the default's."
+    )
