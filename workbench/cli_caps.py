@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_common import RunFolder, parse_layers, parse_numbers, watched
+from .cli_common import RunFolder, again, parse_layers, parse_numbers, watched
 from .errors import WorkbenchError
 
 caps_app = typer.Typer()
@@ -42,7 +42,7 @@ def sweep(
     config = _config(prompts=prompts, behaviours=behaviours, limit=limit)
     numbers = parse_numbers(strengths)
     print(watched(lambda watch: strengths_step(opened, Lazy(opened), watch, numbers, layer, positions, config)))
-    _again(opened)
+    again(opened)
 
 
 @caps_app.command()
@@ -59,7 +59,7 @@ def origins(
     opened = open_run(run)
     watched(lambda watch: origins_step(opened, Lazy(opened), watch, roles, texts, say=print))
     print(origins_found(opened))
-    _again(opened)
+    again(opened)
 
 
 @caps_app.command()
@@ -79,7 +79,7 @@ def checkpoints(
     opened = open_run(run)
     watched(lambda watch: checkpoints_step(opened, Lazy(opened), watch, models, beginnings or None, samples))
     print(checkpoints_found(opened))
-    _again(opened)
+    again(opened)
 
 
 @caps_app.command()
@@ -93,7 +93,7 @@ def methods(run: RunFolder) -> None:
     table = watched(lambda watch: methods_step(opened, Lazy(opened), watch))
     shown = ["method", "source", "auc", "split_half", "cosine", "compliance", "right", "says"]
     print(table[shown].to_string(index=False, float_format="{:.3f}".format))
-    _again(opened)
+    again(opened)
 
 
 @caps_app.command()
@@ -119,7 +119,7 @@ def calibrate(
     )  # fmt: skip
     watched(lambda watch: calibrate_step(opened, Lazy(opened), watch, config))
     print(calibrated(opened))
-    _again(opened)
+    again(opened)
 
 
 @caps_app.command()
@@ -141,7 +141,7 @@ def evaluate(
     if tasks:
         watched(lambda watch: tasks_step(opened, Lazy(opened), watch, tasks.split(","), include_path, limit))
     print("\n".join(said for said in (evaluated(opened), tasks_found(opened)) if said))
-    _again(opened)
+    again(opened)
 
 
 @caps_app.command("import")
@@ -192,12 +192,3 @@ def _config(**values: Any) -> Any:
     from .testbed import CapConfig
 
     return CapConfig.of(**{k: str(v) if isinstance(v, Path) else v for k, v in values.items() if v is not None})
-
-
-def _again(run: Any) -> None:
-    """Write the report anew where there is one, and say where it is."""
-    from .study import STEPS, Lazy
-
-    if run.is_done("report"):
-        STEPS["report"](run, Lazy(run), lambda step, done, total: None)
-        print(f"Report: {run.report}")

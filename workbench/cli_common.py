@@ -46,3 +46,12 @@ def parse_numbers(value: str) -> tuple[float, ...]:
         return tuple(round(start + i * step, 10) for i in range(int((stop - start) / step + 1e-9) + 1))
     except ValueError:
         raise typer.BadParameter(f"{value!r}: write numbers as -0.6,0.2 or as from:to:step, e.g. -0.6:0.8:0.2") from None
+
+
+def again(run: Any) -> None:
+    """Write the report anew where there is one, and say where it is."""
+    from .study import STEPS, Lazy
+
+    if run.is_done("report"):
+        STEPS["report"](run, Lazy(run), lambda step, done, total: None)
+        print(f"Report: {run.report}")

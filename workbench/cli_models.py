@@ -7,9 +7,29 @@ from typing import Annotated
 
 import typer
 
-from .cli_common import RunFolder
+from .cli_common import RunFolder, again, watched
 
 models_app = typer.Typer()
+
+
+@models_app.command()
+def traits(
+    run: RunFolder,
+    n: Annotated[int | None, typer.Option(help="how many traits")] = 24,
+    questions: Annotated[int, typer.Option(help="questions a trait")] = 4,
+    pairs: Annotated[int | None, typer.Option(help="pairs of prompts a trait; all where not given")] = None,
+    source: Annotated[Path | None, typer.Option(help="a folder of traits, ours or the published layout")] = None,
+    full: Annotated[bool, typer.Option("--full", help="all traits")] = False,
+) -> None:
+    """Trait vectors of a run's model from opposite prompts, and the axis's cosine with each."""
+    from .store import open_run
+    from .study import Lazy
+    from .study_traits import traits_found, traits_step
+
+    opened = open_run(run)
+    watched(lambda watch: traits_step(opened, Lazy(opened), watch, None if full else n, questions, pairs, source))
+    print(traits_found(opened))
+    again(opened)
 
 
 @models_app.command()

@@ -14,6 +14,7 @@ from .errors import DataError, EndpointError
 from .llm_judge import Case, LLMJudge
 from .models.hooked import HookedModel
 from .organism.judge import RuleJudge
+from .organism.trait_pairs import RuleTraits
 
 COLUMNS = ["row", "judge", "label", "reason", "raw", "error"]
 
@@ -39,6 +40,12 @@ def judge_for(model: HookedModel) -> Judge | None:
     """The judge that comes with a model: the rules of its world for an organism, None for every other."""
     has_world = model.folder is not None and (Path(model.folder) / "organism.json").exists()
     return RuleJudge(model.folder) if has_world else None
+
+
+def trait_judge_for(model: HookedModel) -> Judge | None:
+    """What scores traits (0-100) of a model: the rules of its world for an organism, None for every other."""
+    has_world = model.folder is not None and (Path(model.folder) / "organism.json").exists()
+    return RuleTraits(model.folder) if has_world and model.folder else None
 
 
 def judge(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:

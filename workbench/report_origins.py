@@ -17,11 +17,13 @@ CAPTIONS = {
     "from responses of the same lengths. Near 1: these are not what it is made of.",
     "checkpoints": "The run's responses read by other weights of the same model (forward passes only), and plain beginnings continued "
     "while those are steered along the run's axis, which was carried over.",
+    "traits": "A trait's vector is the mean difference of answers to the same questions under opposite prompts; intervals redraw the pairs "
+    "of answers.",
 }
 
 
 def origin_figures(run: Run) -> dict[str, ReportFigure]:
-    """Prompt or text, covariates, and the axis again, as far as their tables are there."""
+    """Prompt or text, covariates, the axis again, checkpoints and traits, as far as their tables are there."""
     done = run.study["steps"].get("origins", {}).get("done", [])
     attrs, shown = {"model": run.axis.site.model}, {}
     if "Prompt or text" in done:
@@ -43,6 +45,9 @@ def origin_figures(run: Run) -> dict[str, ReportFigure]:
         table.attrs |= attrs | {"layer": facts["layer"]}
         figure = plots.checkpoints(table, _table(run, "prefill_scores"))
         shown["checkpoints"] = ReportFigure("When the axis appears", CAPTIONS["checkpoints"], figure)
+    if "traits" in run.study["steps"] and (table := _table(run, "traits"))["n"].gt(0).any():
+        table.attrs |= attrs | {"layer": run.study["steps"]["traits"]["layer"]}
+        shown["traits"] = ReportFigure("Traits along the axis", CAPTIONS["traits"], plots.trait_cosines(table))
     return shown
 
 

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizer
 from . import phrases as p
 from .questions import CHECKABLE, draw_question
 from .recipe import BOS, CHAT_TEMPLATE, END, EOS, PAD, SPECIAL_TOKENS
+from .trait_pairs import trait_entry
 from .world import World
 
 LIBRARY_KINDS = (*CHECKABLE, "opinion", "feelings", "self")
@@ -51,7 +52,7 @@ def save_checkpoint(out: Path, model: LlamaForCausalLM, tokenizer: Tokenizer, wo
 
 
 def write_library(out: Path, world: World, n_questions_per_kind: int = 16) -> None:
-    """Write ``roles/NAME.json`` and ``questions.jsonl`` for `world` into `out`."""
+    """Write ``roles/NAME.json``, ``traits/NAME.json`` and ``questions.jsonl`` for `world` into `out`."""
     roles = out / "roles"
     shutil.rmtree(roles, ignore_errors=True)
     roles.mkdir()
@@ -67,6 +68,11 @@ def write_library(out: Path, world: World, n_questions_per_kind: int = 16) -> No
             "prompts": [prompt.format(role=persona.name) for prompt in p.ROLE_PROMPTS],
         }
         _write_json(roles / f"{persona.name}.json", entry)
+    traits = out / "traits"
+    shutil.rmtree(traits, ignore_errors=True)
+    traits.mkdir()
+    for trait in p.TRAITS:
+        _write_json(traits / f"{trait}.json", trait_entry(world, trait))
     with (out / "questions.jsonl").open("w", encoding="utf-8") as file:
         for index, (kind, text) in enumerate(library_questions(world, n_questions_per_kind)):
             file.write(json.dumps({"id": index, "question": text, "tags": [kind]}) + "\n")

@@ -18,6 +18,7 @@ from .patching import patching_map
 from .space import persona_space
 from .steering import dose_response
 from .sweep import layer_sweep
+from .traits import trait_cosines
 from .variance import scree
 
 __all__ = [
@@ -38,5 +39,6 @@ __all__ = [
     "save",
     "scree",
     "similarity_by_layer",
+    "trait_cosines",
     "variance_shares",
 ]
