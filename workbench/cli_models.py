@@ -33,6 +33,29 @@ def traits(
 
 
 @models_app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="folders of two or more studies")],
+    out: Annotated[Path, typer.Option(help="a folder for the tables and the figure")] = Path("runs/compared"),
+) -> None:
+    """Persona spaces of several models beside each other: components, axis and shape, matched by the roles' names."""
+    from . import plots
+    from .compare import compare, in_words, positions_of, positions_table
+    from .store import open_run
+    from .tensorfile import write_bytes
+
+    short = [run.resolve().name for run in runs]
+    names = short if len(set(short)) == len(short) else [str(run) for run in runs]
+    studies = [positions_of(open_run(run), name) for run, name in zip(runs, names, strict=True)]
+    table, places = compare(studies), positions_table(studies)
+    for name, frame in (("compared", table), ("positions", places)):
+        write_bytes(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    print(in_words(table))
+    if sum(len(study.z) > 0 for study in studies) > 1:
+        plots.save(plots.compared(places), out / "compared.html")
+    print(f"Tables and figure: {out}")
+
+
+@models_app.command()
 def label(
     run: RunFolder,
     n: Annotated[int, typer.Option(help="responses in the sample")] = 200,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .attribution import attribution_map
 from .capping import engagement, pareto
 from .checkpoints import checkpoints
+from .compare import compared
 from .covariates import axis_again, covariates
 from .decomposition import variance_shares
 from .export import data, save
@@ -26,6 +27,7 @@ __all__ = [
     "axis_again",
     "axis_line",
     "checkpoints",
+    "compared",
     "cosine_heatmap",
     "covariates",
     "data",
