@@ -106,13 +106,15 @@ def doctor(
     dtype: Dtype = None, device: Device = None, chat_template: Template = None, revision: Revision = None, trust_remote_code: Trust = False,
 ) -> None:  # fmt: skip
     """Look a model over before hours are spent: template, spans, stop tokens, hooks, context, memory, speed."""
-    from .models.doctor import examine
+    from .models.doctor import Check, examine
     from .models.loading import load_model
+    from .presets import preset_for
 
     loaded = load_model(
         model, dtype=dtype, device=device, chat_template=chat_template, revision=revision, trust_remote_code=trust_remote_code
     )
     checks = examine(loaded)
+    checks.append(Check("preset", "note", str(preset_for(loaded.name, loaded.n_layers))))
     for check in checks:
         print(f"{check.outcome:<5} {check.name:<16} {check.finding}")
     if any(check.outcome == "fail" for check in checks):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .library import load_questions, load_roles
 from .models.extraction import mean_activations, readings_of
 from .models.hooked import HookedModel
 from .parts import key_of, parquet_bytes, part_tensor
+from .presets import preset_for
 from .progress import Watch
 from .reduction import reduced, storage_plan
 from .report_caps import verdict_of
@@ -113,6 +115,8 @@ def rollouts_step(run: Run, model: Lazy, watch: Watch) -> None:
         parts.write(number, keys[number], {"parquet": parquet_bytes(frame)})
         done += len(frame)
         watch("rollouts", done, len(plan.rows))
+    reader = model.reader()
+    run.study["preset"] = asdict(preset_for(reader.name, reader.n_layers))
     facts = {"n": len(plan.rows), "notes": [*plan.notes, *_set_aside(parts)], "max_new_tokens": plan.max_new_tokens}
     run.record("rollouts", **facts)
     table = run.table("rollouts")
@@ -221,9 +225,11 @@ def sweep_step(run: Run, model: Lazy, watch: Watch) -> None:
 def _too_small(run: Run, reason: str) -> None:
     """A study too small for splits still has an axis: the middle layer, and a verdict that says so."""
     layers = run.axis.site.layers
+    wanted = run.study.get("preset", {}).get("layer", layers[len(layers) // 2])
+    middle = min(layers, key=lambda n: abs(n - wanted))
     run.study["splits"], run.study["verdict"] = None, cannot_judge(reason).to_dict()
     run.write_table("sweep", pd.DataFrame({"layer": layers}))
-    run.record("sweep", layer=layers[len(layers) // 2], reason=f"the middle layer, untested: {reason}", saturated=False, tied=[])
+    run.record("sweep", layer=middle, reason=f"the middle layer, untested: {reason}", saturated=False, tied=[])
 
 
 def report_step(run: Run, model: Lazy, watch: Watch) -> None:

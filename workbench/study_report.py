@@ -192,6 +192,8 @@ def notes(run: Run) -> list[str]:
     said = [note for step in steps.values() for note in step.get("notes", [])]
     if not steps["judge"]["judge"]:
         said.append("There is no judge for this model: all responses were used, whether they play their role or not.")
+    if (preset := run.study.get("preset")) and preset["source"] == "the paper":
+        said.append(f"The paper uses layer {preset['layer']} of this model; {preset['notes']}.")
     if steps["judge"].get("unread"):
         said.append(_unread(run))
     if steps["rollouts"]["errors"]:
