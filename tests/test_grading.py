@@ -11,7 +11,7 @@ from workbench.conversations import Conversation
 from workbench.directions import Direction
 from workbench.errors import DataError
 from workbench.evaluation.causal import causal_line, no_cap_line, untested_line
-from workbench.evaluation.conditions import Condition, Evaluation, _outcome, evaluate, fit, gathered, sum_effects
+from workbench.evaluation.conditions import Condition, Evaluation, evaluate, fit, gathered, outcomes_of, sum_effects
 from workbench.evaluation.grading import MEASURES, OUTCOMES, Grader, Outcome, changes, lookup, mark_changed, rates
 from workbench.evaluation.prompts import KINDS, Prompt
 from workbench.evaluation.statistics import wilson
@@ -229,11 +229,11 @@ def test_an_answer_that_never_came_prevents_nothing():
     """It is broken, and wrong where something could be right; it is not graded, least of all as not complied with."""
     sum_, poem = (Prompt(answer, "question", Conversation.of("x"), answer=answer) for answer in ("7", ""))
     failed, fine = Answer("", (), "error", "out of memory"), Answer("SEVEN", (1,), "stop")
-    assert _outcome(sum_, failed, Shouting()) == Outcome(right=False, broken=True, error="out of memory")
-    assert _outcome(poem, failed, Shouting()) == Outcome(broken=True, error="out of memory")
-    assert _outcome(sum_, failed, None) == Outcome(error="out of memory")
-    assert _outcome(sum_, fine, Shouting()) == Outcome(right=True)
-    assert _outcome(sum_, fine, None) == Outcome()
+    assert outcomes_of([sum_], [failed], Shouting())[0] == Outcome(right=False, broken=True, error="out of memory")
+    assert outcomes_of([poem], [failed], Shouting())[0] == Outcome(broken=True, error="out of memory")
+    assert outcomes_of([sum_], [failed], None)[0] == Outcome(error="out of memory")
+    assert outcomes_of([sum_], [fine], Shouting())[0] == Outcome(right=True)
+    assert outcomes_of([sum_], [fine], None)[0] == Outcome()
 
 
 def test_conditions_are_paired_with_the_baseline(organism):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,17 @@ from .directions import Direction
 from .errors import DataError, RunError, setting_sentence
 from .evaluation.grading import Grader
 from .evaluation.prompts import Prompt, load_behaviours, load_prompts, split_prompts, under_personas
-from .library import load_roles
+from .library import data_folder, load_questions, load_roles
+from .llm_grader import LLMGrader
+from .llm_judge import LLMJudge
+from .models.endpoint import Endpoint
 from .models.extraction import extract
 from .models.hooked import HookedModel
 from .models.measuring import token_scores
 from .rollouts import converse
+from .rubrics import DEED
 from .store import Run
+from .study_config import StudyConfig
 from .thresholds import Scores
 
 TUNING = {"jailbreak": 40, "identity": 40, "howto": 40} | dict.fromkeys(("fact", "code", "advice", "writing"), 10)
@@ -83,6 +88,8 @@ def material(run: Run, model: HookedModel, config: CapConfig, grader: Grader | N
         rules = grader_of(str(model.folder))
         tuning, reporting = world_halves(rules.rules.world, TUNING, REPORTING, config.seed)
         return Material(_limited(tuning, config.limit), _limited(reporting, config.limit), grader or rules)
+    if grader is None and run.config.get("judge"):
+        grader = judge_as_grader(run)
     prompts, notes = _given_prompts(run, config)
     if grader is None:
         notes.append(
@@ -104,6 +111,11 @@ def _given_prompts(run: Run, config: CapConfig) -> tuple[list[Prompt], list[str]
         prompts += behaviours + under_personas(behaviours, personas, n=4 * len(behaviours), seed=config.seed)
     if prompts:
         return prompts, []
+    if run.config.get("judge"):
+        own = [p for name in ("jailbreaks", "benign") for p in load_prompts(data_folder() / f"{name}.jsonl")]
+        asked = [q for q in load_questions() if q.id not in {q["id"] for q in run.study["library"]["questions"]}]
+        own += [Prompt(f"question/{q.id}", "question", Conversation.of(q.text), category=q.tags[0], item=q.text) for q in asked]
+        return own, ["No prompts were given: the workbench's own jailbreaks, look-alikes and questions were used."]
     library = run.study["library"]
     for name, role in library["roles"].items():
         for q in library["questions"]:
@@ -113,13 +125,25 @@ def _given_prompts(run: Run, config: CapConfig) -> tuple[list[Prompt], list[str]
 
 
 def _limited(prompts: list[Prompt], limit: int | None) -> list[Prompt]:
-    """At most so many, kinds in turn."""
+    """At most so many, kinds in turn, and within a kind its categories in turn."""
     if limit is None or len(prompts) <= limit:
         return prompts
-    by_kind: dict[str, list[Prompt]] = {}
-    for p in prompts:
-        by_kind.setdefault(f"{p.kind} {p.category}", []).append(p)
-    return [group[i] for i in range(max(map(len, by_kind.values()))) for group in by_kind.values() if i < len(group)][:limit]
+    return _in_turn(prompts, lambda p: p.kind, lambda kind: _in_turn(kind, lambda p: p.category, list))[:limit]
+
+
+def _in_turn(prompts: list[Prompt], by: Callable[[Prompt], str], inner: Callable[[list[Prompt]], list[Prompt]]) -> list[Prompt]:
+    groups: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        groups.setdefault(by(prompt), []).append(prompt)
+    ordered = [inner(group) for group in groups.values()]
+    return [group[i] for i in range(max(map(len, ordered))) for group in ordered if i < len(group)]
+
+
+def judge_as_grader(run: Run) -> Grader:
+    """The run's judge as a grader; its verdicts are kept in the run's folder."""
+    config = StudyConfig.of(**run.config)
+    server = Endpoint(config.judge or "", config.judge_model or "", concurrency=config.concurrency)
+    return LLMGrader(LLMJudge(server, DEED, cache=run.folder / "evaluation" / "verdicts.jsonl", budget=config.judge_budget))
 
 
 def response_sets(

@@ -16,7 +16,7 @@ from ..models.generation import Answer, generate
 from ..models.hooked import HookedModel
 from ..models.intervening import COLUMNS, Meter
 from ..rollouts import MIN_ANSWER_TOKENS, answer_tokens, seed_of
-from .grading import OUTCOMES, Grader, Outcome, changes, mark_changed, rates
+from .grading import OUTCOMES, Grader, Outcome, changes, graded, mark_changed, rates
 from .prompts import Prompt
 
 EXCHANGE = ["id", "kind", "role", "group", "item", "category", "prompt", "response", "finish_reason", "error", *OUTCOMES]
@@ -165,22 +165,23 @@ def respond(
         with acting as meter:
             answers = generate(model, ids, max_new_tokens=max_new_tokens, seeds=[seed_of(p.id, seed) for p in batch])
         records = []
-        for p, answer in zip(batch, answers, strict=True):
-            outcome = asdict(_outcome(p, answer, grader))
+        for p, answer, outcome in zip(batch, answers, outcomes_of(batch, answers, grader), strict=True):
             said = "\n\n".join(turn.text for turn in p.conversation.turns)
             about = {"id": p.id, "kind": p.kind, "role": p.role, "group": p.unit, "item": p.asked, "category": p.category, "prompt": said}
-            records.append(about | {"response": answer.text, "finish_reason": answer.finish_reason} | outcome)
+            records.append(about | {"response": answer.text, "finish_reason": answer.finish_reason} | asdict(outcome))
         frame = pd.DataFrame(records, columns=EXCHANGE).astype(dict.fromkeys(OUTCOMES, "boolean"))
         yield frame, meter.to_frame() if isinstance(meter, Meter) else pd.DataFrame(columns=COLUMNS)
 
 
-def _outcome(prompt: Prompt, answer: Answer, grader: Grader | None) -> Outcome:
-    """What an answer did; one that never came is broken and, where there was something to get right, wrong: it prevents nothing."""
+def outcomes_of(prompts: Sequence[Prompt], answers: Sequence[Answer], grader: Grader | None) -> list[Outcome]:
+    """What answers did; one that never came is broken and, where there was something to get right, wrong: it prevents nothing."""
     if grader is None:
-        return Outcome(error=answer.error)
-    if answer.error:
-        return Outcome(right=False if prompt.answer else None, broken=True, error=answer.error)
-    return grader.grade(prompt, answer.text)
+        return [Outcome(error=answer.error) for answer in answers]
+    came = iter(graded(grader, [(p, a.text) for p, a in zip(prompts, answers, strict=True) if not a.error]))
+    return [
+        Outcome(right=False if p.answer else None, broken=True, error=a.error) if a.error else next(came)
+        for p, a in zip(prompts, answers, strict=True)
+    ]
 
 
 def sum_effects(effects: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -57,6 +58,12 @@ class Grader(Protocol):
     def grade(self, prompt: Prompt, response: str) -> Outcome:
         """The outcome of one response to one prompt."""
         ...
+
+
+def graded(grader: Grader, pairs: Sequence[tuple[Prompt, str]]) -> list[Outcome]:
+    """Outcomes in order; a grader that can take many at once (``grade_many``) gets them at once."""
+    many = getattr(grader, "grade_many", None)
+    return many(pairs) if many else [grader.grade(prompt, response) for prompt, response in pairs]
 
 
 @dataclass(frozen=True)
