@@ -15,11 +15,14 @@ from .conversations import Conversation, Question, Role
 from .errors import ChatError, DataError
 from .models.generation import generate
 from .models.hooked import HookedModel
+from .parts import key_of
 
 DEFAULT_ANSWER_TOKENS = 256
 MIN_ANSWER_TOKENS = 48
 """A prompt that leaves less than this in the model's context does not fit."""
 
+Cell = tuple[str, int, int, int]
+"""Role, number of the prompt, of the question, of the sample."""
 PLAN_COLUMNS = ["row", "role", "prompt_index", "question_index", "sample", "seed", "messages"]
 ANSWER_COLUMNS = ["response", "response_ids", "n_tokens", "finish_reason", "error"]
 
@@ -83,23 +86,22 @@ def plan_rollouts(
     wanted = max_new_tokens or answer_tokens(model)
     room = model.context - min(MIN_ANSWER_TOKENS, wanted)
     fits, lengths, notes = _prompts_that_fit(model, roles, questions, room)
-    records = []
+    cells: list[Cell] = []
     for role in roles:
         if not fits[role.name]:
             continue
         if role.is_default and default_rollouts is not None:
-            records += _default_rows(role, fits[role.name], questions, default_rollouts, seed)
+            cells += _default_cells(role, fits[role.name], questions, default_rollouts)
         else:
             chosen = sorted(random.Random(f"{seed} {role.name}").sample(fits[role.name], min(prompts, len(fits[role.name]))))
-            records += [_row(role, i, q, s, seed) for i, q, s in product(chosen, range(len(questions)), range(samples))]
-    by_name = {role.name: role for role in roles}
-    rows = pd.DataFrame([_with_messages(record, by_name, questions) for record in records], columns=PLAN_COLUMNS)
-    longest = max(lengths[(r["role"], r["prompt_index"])] for r in records)
+            cells += [(role.name, i, q, s) for i, q, s in product(chosen, range(len(questions)), range(samples))]
+    rows = _table(cells, roles, questions, seed)
+    sizes = [lengths[role, prompt] for role, prompt, _, _ in cells]
+    longest = max(sizes)
     answer = min(wanted, model.context - longest)
     if answer < wanted:
         notes.append(f"answers are cut at {answer} tokens: the context of {model.context} leaves no more after a prompt of {longest}")
-    order = rows.assign(length=[lengths[(r["role"], r["prompt_index"])] for r in records])
-    batches = _batches(order["length"].tolist(), batch_size or _batch_size(model))
+    batches = _batches(sizes, batch_size or _batch_size(model))
     return Plan(rows, answer, batches, tuple(notes), temperature, top_p)
 
 
@@ -148,27 +150,39 @@ def in_plan_order(plan: Plan, rollouts: pd.DataFrame) -> pd.DataFrame:
     return rollouts.sort_values("row", key=lambda rows: rows.map(position)).reset_index(drop=True)
 
 
-def _row(role: Role, prompt: int, question: int, sample: int, seed: int) -> dict:
-    name = f"{role.name}/p{prompt}/q{question}/s{sample}"
-    place = {"role": role.name, "prompt_index": prompt, "question_index": question, "sample": sample}
-    return {"row": name, "seed": seed_of(name, seed)} | place
-
-
 def seed_of(name: str, seed: int) -> int:
     """A row's own seed, from its name and the seed of all."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1
 
 
-def _default_rows(role: Role, prompts: list[int], questions: Sequence[Question], n: int, seed: int) -> list[dict]:
+def _default_cells(role: Role, prompts: list[int], questions: Sequence[Question], n: int) -> list[Cell]:
     """Spread `n` rollouts over questions first, prompts second, samples last."""
     cells = [(prompts[(q + turn) % len(prompts)], q) for turn in range(len(prompts)) for q in range(len(questions))]
-    return [_row(role, *cells[i % len(cells)], i // len(cells), seed) for i in range(n)]
+    return [(role.name, *cells[i % len(cells)], i // len(cells)) for i in range(n)]
 
 
-def _with_messages(record: dict, roles: dict[str, Role], questions: Sequence[Question]) -> dict:
-    prompt = roles[record["role"]].prompts[record["prompt_index"]]
-    conversation = Conversation.of(questions[record["question_index"]].text, system=prompt)
-    return record | {"messages": json.dumps(conversation.to_list(), ensure_ascii=False)}
+def _table(cells: Sequence[Cell], roles: Sequence[Role], questions: Sequence[Question], seed: int) -> pd.DataFrame:
+    """The plan's rows, column by column: there may be hundreds of thousands."""
+    # The JSON of a conversation is put together from that of its turns, each written once.
+    systems = {(r.name, i): _turns_json(Conversation.of((), system=p)) for r in roles for i, p in enumerate(r.prompts)}
+    asked = [_turns_json(Conversation.of(q.text)) for q in questions]
+    names = [f"{role}/p{prompt}/q{question}/s{sample}" for role, prompt, question, sample in cells]
+    columns = zip(*cells, strict=True) if cells else ((), (), (), ())
+    frame = pd.DataFrame(dict(zip(("role", "prompt_index", "question_index", "sample"), map(list, columns), strict=True)))
+    frame["row"], frame["seed"] = names, [seed_of(name, seed) for name in names]
+    parts = ((systems[role, prompt], asked[question]) for role, prompt, question, _ in cells)
+    frame["messages"] = ["[" + ", ".join(part for part in pair if part) + "]" for pair in parts]
+    return frame[PLAN_COLUMNS]
+
+
+def _turns_json(conversation: Conversation) -> str:
+    return json.dumps(conversation.to_list(), ensure_ascii=False)[1:-1]
+
+
+def batch_keys(plan: Plan, salt: str) -> list[str]:
+    """What names each batch of a plan in a run folder: its rows, what is said in them, and `salt`."""
+    messages, rows = plan.rows["messages"].tolist(), plan.rows["row"].tolist()
+    return [key_of([messages[i] + rows[i] for i in batch], salt) for batch in plan.batches]
 
 
 def _prompts_that_fit(

@@ -25,7 +25,7 @@ from .presets import preset_for
 from .progress import Watch
 from .reduction import reduced, storage_plan
 from .report_caps import verdict_of
-from .rollouts import Plan, plan_rollouts, run_batch
+from .rollouts import Plan, batch_keys, plan_rollouts, run_batch
 from .served import serve_missing, template_note
 from .store import Run, create_run, save_activations
 from .study_config import HOW, Lazy, StudyConfig, endpoint_of, judge_of
@@ -102,7 +102,7 @@ def rollouts_step(run: Run, model: Lazy, watch: Watch) -> None:
     plan = make_plan(run, model.reader() if server else model())
     author = f"server {server.model}" if server else model().weights
     sampling = f"{author} {plan.temperature} {plan.top_p} {plan.max_new_tokens}"
-    keys = [key_of(plan.rows.iloc[list(batch)]["messages"] + plan.rows.iloc[list(batch)]["row"], sampling) for batch in plan.batches]
+    keys = batch_keys(plan, sampling)
     write_bytes(run.folder / "rollouts" / "plan.parquet", parquet_bytes(plan.rows))
     run.study["steps"].setdefault("rollouts", {"state": "running"})
     run.save()

@@ -22,7 +22,7 @@ from .models.extraction import mean_activations, readings_of
 from .models.hooked import HookedModel
 from .parts import Parts, key_of, parquet_bytes, part_tensor
 from .progress import Watch
-from .rollouts import Plan, in_plan_order, plan_rollouts, run_batch
+from .rollouts import Plan, batch_keys, in_plan_order, plan_rollouts, run_batch
 from .rubrics import TRAIT
 from .served import serve_missing
 from .store import Run, load_activations, save_activations
@@ -123,7 +123,7 @@ def _rollouts(run: Run, model: Lazy, watch: Watch, traits: list[Trait], n_questi
     parts = Parts(run.folder / STEP / "rollouts")
     author = f"server {server.model}" if server else writer.weights
     salt = f"{author} {plan.temperature} {plan.top_p} {plan.max_new_tokens}"
-    keys = [key_of(plan.rows.iloc[list(batch)]["messages"] + plan.rows.iloc[list(batch)]["row"], salt) for batch in plan.batches]
+    keys = batch_keys(plan, salt)
     missing = parts.missing(keys)
     if server:
         serve_missing(server, writer, plan, parts, keys, missing, watch)
