@@ -1,6 +1,6 @@
 """What planning the whole library takes: 275 roles and the default, five prompts, 240 questions.
 
-    python benchmarks/planning.py
+python benchmarks/planning.py
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def test_the_table_says_how_many_pairs_showed_it(studied):
 
 
 def test_what_is_there_is_not_done_again(studied, organism, monkeypatch):
-    monkeypatch.setattr("workbench.study_traits.run_batch", lambda *a: pytest.fail("asked again"))
+    monkeypatch.setattr("workbench.served.run_batch", lambda *a: pytest.fail("asked again"))
     monkeypatch.setattr("workbench.study_traits.mean_activations", lambda *a: pytest.fail("read again"))
     before = (studied.folder / "tables" / "traits.csv").read_bytes()
     traits_step(studied, Lazy(studied, organism), QUIET, questions=5)

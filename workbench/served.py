@@ -19,7 +19,7 @@ from .models.hooked import HookedModel
 from .models.reasoning import is_unfinished, split_reasoning
 from .parts import Parts, key_of, parquet_bytes
 from .progress import Watch
-from .rollouts import ANSWER_COLUMNS, Plan
+from .rollouts import ANSWER_COLUMNS, Plan, batch_keys, run_batch
 
 WINDOW = 2048
 """Rows that are asked for before the parts they belong to are written: what a journal holds at most."""
@@ -93,17 +93,42 @@ def served_rows(
     return pd.concat([rows.reset_index(drop=True), table], axis=1)
 
 
-def serve_missing(
-    endpoint: Endpoint, model: HookedModel, plan: Plan, parts: Parts, keys: Sequence[str], missing: Sequence[int], watch: Watch
+def write_answers(plan: Plan, parts: Parts, model: HookedModel, server: Endpoint | None, watch: Watch, step: str = "rollouts") -> None:
+    """Have a plan's rows answered, by a server or by the model itself, as far as they are not there yet.
+
+    Parameters
+    ----------
+    model
+        With a server it only renders and counts.
+    step
+        What `watch` is told.
+    """
+    author = f"server {server.model}" if server else model.weights
+    keys = batch_keys(plan, f"{author} {plan.temperature} {plan.top_p} {plan.max_new_tokens}")
+    missing = parts.missing(keys)
+    if server:
+        _serve(server, model, plan, parts, keys, missing, partial(watch, step))
+        return
+    done = len(plan.rows) - sum(len(plan.batches[number]) for number in missing)
+    for number in missing:
+        frame = run_batch(model, plan, number)
+        parts.write(number, keys[number], {"parquet": parquet_bytes(frame)})
+        done += len(frame)
+        watch(step, done, len(plan.rows))
+
+
+def _serve(
+    endpoint: Endpoint, model: HookedModel, plan: Plan, parts: Parts, keys: Sequence[str], missing: Sequence[int],
+    watch: Callable[[int, int], None],
 ) -> None:  # fmt: skip
-    """Have a server answer the batches that are missing, and write their parts; a row is asked once, whatever is interrupted."""
+    """A row is asked once, whatever is interrupted."""
     journal = Journal(parts.folder / "journal.jsonl")
     done = len(plan.rows) - sum(len(plan.batches[number]) for number in missing) + len(journal)
 
     def progress() -> None:
         nonlocal done
         done += 1
-        watch("rollouts", done, len(plan.rows))
+        watch(done, len(plan.rows))
 
     for group in windows(missing, plan):
         rows = plan.rows.iloc[[position for number in group for position in plan.batches[number]]]

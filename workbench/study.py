@@ -25,8 +25,8 @@ from .presets import preset_for
 from .progress import Watch
 from .reduction import reduced, storage_plan
 from .report_caps import verdict_of
-from .rollouts import Plan, batch_keys, plan_rollouts, run_batch
-from .served import serve_missing, template_note
+from .rollouts import Plan, plan_rollouts
+from .served import template_note, write_answers
 from .store import Run, create_run, save_activations
 from .study_config import HOW, Lazy, StudyConfig, endpoint_of, judge_of
 from .study_report import headline, write_report
@@ -100,22 +100,11 @@ def rollouts_step(run: Run, model: Lazy, watch: Watch) -> None:
         return
     server = endpoint_of(StudyConfig.of(**run.config))
     plan = make_plan(run, model.reader() if server else model())
-    author = f"server {server.model}" if server else model().weights
-    sampling = f"{author} {plan.temperature} {plan.top_p} {plan.max_new_tokens}"
-    keys = batch_keys(plan, sampling)
     write_bytes(run.folder / "rollouts" / "plan.parquet", parquet_bytes(plan.rows))
     run.study["steps"].setdefault("rollouts", {"state": "running"})
     run.save()
-    missing = parts.missing(keys)
-    if server:
-        serve_missing(server, model.reader(), plan, parts, keys, missing, watch)
-    done = len(plan.rows) - sum(len(plan.batches[number]) for number in missing)
-    for number in missing if server is None else ():
-        frame = run_batch(model(), plan, number)
-        parts.write(number, keys[number], {"parquet": parquet_bytes(frame)})
-        done += len(frame)
-        watch("rollouts", done, len(plan.rows))
-    reader = model.reader()
+    reader = model.reader() if server else model()
+    write_answers(plan, parts, reader, server, watch)
     run.study["preset"] = asdict(preset_for(reader.name, reader.n_layers))
     facts = {"n": len(plan.rows), "notes": [*plan.notes, *_set_aside(parts)], "max_new_tokens": plan.max_new_tokens}
     run.record("rollouts", **facts)

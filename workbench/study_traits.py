@@ -18,13 +18,14 @@ from .evaluation.statistics import Interval
 from .judging import Judge, judgements, trait_judge_for
 from .library import load_questions, load_traits, own_library
 from .llm_judge import LLMJudge, trait_subjects
+from .models.endpoint import Endpoint
 from .models.extraction import mean_activations, readings_of
 from .models.hooked import HookedModel
 from .parts import Parts, key_of, parquet_bytes, part_tensor
 from .progress import Watch
-from .rollouts import Plan, batch_keys, in_plan_order, plan_rollouts, run_batch
+from .rollouts import in_plan_order, plan_rollouts
 from .rubrics import TRAIT
-from .served import serve_missing
+from .served import write_answers
 from .store import Run, load_activations, save_activations
 from .study import Lazy
 from .study_config import StudyConfig, endpoint_of
@@ -121,29 +122,14 @@ def _rollouts(run: Run, model: Lazy, watch: Watch, traits: list[Trait], n_questi
         top_p=config.top_p,
     )  # fmt: skip
     parts = Parts(run.folder / STEP / "rollouts")
-    author = f"server {server.model}" if server else writer.weights
-    salt = f"{author} {plan.temperature} {plan.top_p} {plan.max_new_tokens}"
-    keys = batch_keys(plan, salt)
-    missing = parts.missing(keys)
-    if server:
-        serve_missing(server, writer, plan, parts, keys, missing, watch)
-    else:
-        _write(writer, plan, parts, keys, missing, watch)
+    write_answers(plan, parts, writer, server, watch, STEP)
     return in_plan_order(plan, pd.concat([parts.frame(i) for i in range(len(plan.batches))], ignore_index=True))
-
-
-def _write(model: HookedModel, plan: Plan, parts: Parts, keys: list[str], missing: list[int], watch: Watch) -> None:
-    for done, number in enumerate(missing, len(keys) - len(missing) + 1):
-        parts.write(number, keys[number], {"parquet": parquet_bytes(run_batch(model, plan, number))})
-        watch(STEP, done, len(keys))
 
 
 def _judge(run: Run, model: HookedModel, traits: list[Trait]) -> Judge | None:
     config = StudyConfig.of(**run.config)
     if config.judge is None:
         return trait_judge_for(model)
-    from .models.endpoint import Endpoint
-
     server = Endpoint(config.judge, config.judge_model or "", concurrency=config.concurrency)
     return LLMJudge(server, TRAIT, trait_subjects(traits), run.folder / STEP / "verdicts.jsonl", config.judge_budget)
 
