@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -178,7 +179,7 @@ def test_windows_hold_whole_batches(reader):
 
 @pytest.mark.slow
 def test_a_real_server_killed_and_started_again(tmp_path):
-    """`transformers serve` on the organism: rollouts to report, the server killed half-way."""
+    """`transformers serve` on the organism: rollouts to report, the server killed half-way; then the organism is its own, bad judge."""
 
     class Killed(Exception):
         pass
@@ -203,6 +204,11 @@ def test_a_real_server_killed_and_started_again(tmp_path):
         run = run_study("organism", tmp_path / "run", endpoint=second.url, **SMALL)
         table = run.rollouts
         assert second.posts() == len(table) - kept
+        own = {"endpoint": second.url, "judge": second.url, "judge_model": str(CHECKPOINT)}
+        create_run(tmp_path / "judged", StudyConfig.of(**own, **SMALL).model_dump(mode="json"), HOW)
+        shutil.copytree(tmp_path / "run" / "rollouts", tmp_path / "judged" / "rollouts")
+        judged = run_study("organism", tmp_path / "judged", **own, **SMALL)
+        assert second.posts() == 2 * len(table) - kept  # the answers were there, each was judged once
     finally:
         second.stop()
     assert (table["error"] == "").all()
@@ -211,3 +217,6 @@ def test_a_real_server_killed_and_started_again(tmp_path):
     assert run.report.exists()
     assert (table.query("role != 'default'")["label"] == 3).mean() > 0.9
     STEPS["rollouts"](run, Lazy(run), QUIET)  # all there: no server is needed any more
+    assert judged.study["steps"]["judge"]["unread"] == judged.study["steps"]["rollouts"]["n"]
+    assert judged.study["steps"]["axis"]["keep"] == "all"
+    assert "verdicts could not be read): the judge is of no use" in judged.report.read_text()

@@ -182,8 +182,8 @@ def axis_step(run: Run, model: Lazy, watch: Watch) -> None:
 
 
 def keep_rule(run: Run) -> tuple[str, int]:
-    """Which responses make a vector ("fully" where a judge labelled them, else all), and how many it takes."""
-    keep = "fully" if run.study["steps"]["judge"]["judge"] else "all"
+    """Which responses make a vector ("fully" where a judge labelled any, else all), and how many it takes."""
+    keep = "fully" if run.study["steps"]["judge"]["judge"] and run.table("judgements")["label"].notna().any() else "all"
     sizes = run.table("rollouts").query("role != 'default'").groupby("role").size()
     return keep, min(10, math.ceil(int(sizes.max()) * 2 / 3))
 

@@ -213,7 +213,7 @@ def _unread(run: Run) -> str:
     unparsable = int(without["error"].str.startswith("unparsable").sum())
     worst = (without.groupby("role").size() / table.groupby("role").size()).dropna().sort_values(ascending=False)
     most = ", ".join(f"{role} {share:.0%}" for role, share in worst.head(3).items())
-    return (
-        f"{len(without)} of {len(table)} responses have no label ({unparsable} verdicts could not be read); most in {most}: "
-        "they count for no vector but the default's."
-    )
+    said = f"{len(without)} of {len(table)} responses have no label ({unparsable} verdicts could not be read)"
+    if len(without) == len(table):
+        return f"{said}: the judge is of no use, and all responses were used, whether they play their role or not."
+    return f"{said}; most in {most}: they count for no vector but the default's."
