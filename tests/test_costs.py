@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -9,6 +10,7 @@ from workbench.cli import app
 from workbench.costs import plan_cost
 from workbench.errors import ModelError
 from workbench.models.shape import shape_of
+from workbench.models.speed import Speed, measure_speed
 from workbench.rollouts import plan_rollouts
 
 SIX_HUNDRED_MILLION = {
@@ -61,3 +63,19 @@ def test_the_plan_counts_what_a_study_will_ask(organism):
 def test_a_model_that_is_not_there_is_a_sentence(tmp_path):
     with pytest.raises(ModelError, match="cannot be loaded"):
         shape_of(str(tmp_path))
+
+
+def test_hours_follow_from_a_speed():
+    cost = plan_cost(shape_of("organism"), roles=10, questions=5, prompts=3)
+    slow, fast = Speed(1000.0, 100.0, 8), Speed(2000.0, 200.0, 8)
+    assert np.allclose(cost.hours(slow), 2 * cost.hours(fast))
+    row = cost.table.set_index("step").loc["rollouts"]
+    assert cost.hours(slow)["rollouts"] == pytest.approx((row["read"] / 1000 + row["written"] / 100) / 3600)
+    assert "tokens/s read and 100 written in batches of 8; at that speed: rollouts" in cost.to_text(slow)
+    assert "Measured" not in cost.to_text()
+
+
+def test_a_speed_is_measured(organism):
+    found = measure_speed(organism, 8)
+    assert found.batch == 8
+    assert found.read > found.written > 10

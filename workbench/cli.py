@@ -131,6 +131,7 @@ def plan(
     max_new_tokens: Annotated[int | None, typer.Option(help="longest answer")] = None,
     test_prompts: Annotated[int | None, typer.Option(help="prompts of a calibration")] = None,
     full: Annotated[bool, typer.Option("--full", help="the whole library: all roles, five prompts, all questions")] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="load the model, time it, and say how long each step will take here")] = False,
     revision: Revision = None, trust_remote_code: Trust = False,
 ) -> None:  # fmt: skip
     """What a study, origins, calibration and evaluation of a model will cost, before its weights are loaded."""
@@ -141,7 +142,15 @@ def plan(
     given = {"roles": roles, "questions": questions, "prompts": prompts, "samples": samples, "max_new_tokens": max_new_tokens,
              "test_prompts": test_prompts}  # fmt: skip
     settings = (FULL if full else {}) | {k: v for k, v in given.items() if v is not None}
-    print(plan_cost(shape_of(model, revision=revision, trust_remote_code=trust_remote_code), **settings).to_text())
+    cost, speed = plan_cost(shape_of(model, revision=revision, trust_remote_code=trust_remote_code), **settings), None
+    if measure:
+        from .models.loading import load_model
+        from .models.speed import measure_speed
+        from .rollouts import batch_size_of
+
+        loaded = load_model(model, revision=revision, trust_remote_code=trust_remote_code)
+        speed = measure_speed(loaded, batch_size_of(loaded))
+    print(cost.to_text(speed))
 
 
 @organism_app.command()

@@ -13,6 +13,7 @@ from .conversations import Question, Role
 from .crossing import ROLES, TEXTS
 from .library import load_questions, load_roles
 from .models.shape import Shape
+from .models.speed import Speed
 from .rollouts import DEFAULT_ANSWER_TOKENS
 
 TEMPLATE_TOKENS = 12
@@ -41,8 +42,13 @@ class Cost:
     shape: Shape
     notes: tuple[str, ...]
 
-    def to_text(self) -> str:
-        """For a terminal."""
+    def hours(self, speed: Speed) -> pd.Series:
+        """Step -> hours at a measured speed: what is read and what is written, one after the other."""
+        seconds = self.table["read"] / speed.read + self.table["written"] / speed.written
+        return pd.Series((seconds / 3600).to_numpy(), index=self.table["step"].to_list())
+
+    def to_text(self, speed: Speed | None = None) -> str:
+        """For a terminal; with a measured speed also the time of each step."""
         s, total = self.shape, self.table["tflop"].sum()
         lines = [
             f"{s.name}: {s.n_parameters / 1e6:,.4g} M parameters, {s.n_layers} layers of width {s.d_model}, context {s.context:,}; "
@@ -51,8 +57,13 @@ class Cost:
         ]
         for row in self.table.to_dict("records"):
             lines.append(f"{row['step']:<12}{row['texts']:>9,}{row['read']:>14,}{row['written']:>12,}{row['tflop']:>12,.4g}  {row['what']}")
-        speed = " and ".join(f"{_time(total / rate)} at {rate:g} TFLOP/s" for rate in (1, 100))
-        return "\n".join([*lines, f"{total:,.4g} TFLOP in all: {speed}, were arithmetic all", *self.notes])
+        rates = " and ".join(f"{_time(total / rate)} at {rate:g} TFLOP/s" for rate in (1, 100))
+        lines.append(f"{total:,.4g} TFLOP in all: {rates}, were arithmetic all")
+        if speed:
+            each = ", ".join(f"{step} {_time(3600 * hours)}" for step, hours in self.hours(speed).items())
+            measured = f"{speed.read:,.0f} tokens/s read and {speed.written:,.0f} written in batches of {speed.batch}"
+            lines.append(f"Measured here: {measured}; at that speed: {each}")
+        return "\n".join([*lines, *self.notes])
 
 
 def plan_cost(

@@ -101,7 +101,7 @@ def plan_rollouts(
     answer = min(wanted, model.context - longest)
     if answer < wanted:
         notes.append(f"answers are cut at {answer} tokens: the context of {model.context} leaves no more after a prompt of {longest}")
-    batches = _batches(sizes, batch_size or _batch_size(model))
+    batches = _batches(sizes, batch_size or batch_size_of(model))
     return Plan(rows, answer, batches, tuple(notes), temperature, top_p)
 
 
@@ -221,7 +221,8 @@ def _batches(lengths: list[int], size: int) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(order[i : i + size]) for i in range(0, len(order), size))
 
 
-def _batch_size(model: HookedModel) -> int:
+def batch_size_of(model: HookedModel) -> int:
+    """Answers generated at once where nobody says: by the model's width."""
     return 64 if model.d_model <= 1024 else 16
 
 
@@ -250,7 +251,7 @@ def converse(
         A row an answer, like rollouts, with ``conversation`` and ``turn`` (from 0); a conversation ends where the context
         would not hold another answer.
     """
-    n_new, size = max_new_tokens or answer_tokens(model), batch_size or _batch_size(model)
+    n_new, size = max_new_tokens or answer_tokens(model), batch_size or batch_size_of(model)
     talks = {i: Conversation((), "") if not system else Conversation.of([("system", system)]) for i in range(len(messages))}
     records = []
     for turn in range(max(map(len, messages), default=0)):
