@@ -16,12 +16,15 @@ _HOME = {
     "Condition": "evaluation.conditions",
     "Conversation": "conversations",
     "Direction": "directions",
+    "Endpoint": "models.endpoint",
     "Evaluation": "evaluation.conditions",
     "Floor": "interventions",
     "Grader": "evaluation.grading",
     "HookedModel": "models.hooked",
     "Judge": "judging",
     "Judgement": "conversations",
+    "LLMGrader": "llm_grader",
+    "LLMJudge": "llm_judge",
     "Norms": "thresholds",
     "Outcome": "evaluation.grading",
     "PersonaSpace": "persona_space",
@@ -60,6 +63,7 @@ _HOME = {
     "make_splits": "evaluation.splits",
     "open_run": "store",
     "patching": "models.patching",
+    "preset_for": "presets",
     "residual_norms": "models.measuring",
     "role_vectors": "directions",
     "run_study": "study",
@@ -70,6 +74,7 @@ _HOME = {
     "threshold": "thresholds",
     "token_activations": "models.extraction",
     "token_scores": "models.measuring",
+    "trait_vectors": "study_traits",
     "under_personas": "evaluation.prompts",
     "who_or_what": "decomposition",
     "world_prompts": "organism.behaviour",
@@ -117,8 +122,11 @@ if TYPE_CHECKING:
     from .library import load_questions as load_questions
     from .library import load_roles as load_roles
     from .library import load_traits as load_traits
+    from .llm_grader import LLMGrader as LLMGrader
+    from .llm_judge import LLMJudge as LLMJudge
     from .models.attribution import Attribution as Attribution
     from .models.attribution import attribution as attribution
+    from .models.endpoint import Endpoint as Endpoint
     from .models.extraction import extract as extract
     from .models.extraction import token_activations as token_activations
     from .models.hooked import HookedModel as HookedModel
@@ -132,6 +140,7 @@ if TYPE_CHECKING:
     from .organism.behaviour import world_prompts as world_prompts
     from .organism.judge import RuleJudge as RuleJudge
     from .persona_space import PersonaSpace as PersonaSpace
+    from .presets import preset_for as preset_for
     from .published import export_published as export_published
     from .published import import_published as import_published
     from .published import load_caps as load_caps
@@ -141,6 +150,7 @@ if TYPE_CHECKING:
     from .store import Run as Run
     from .store import open_run as open_run
     from .study import run_study as run_study
+    from .study_traits import trait_vectors as trait_vectors
     from .sweeps import sweep_layers as sweep_layers
     from .thresholds import Norms as Norms
     from .thresholds import Threshold as Threshold
