@@ -174,7 +174,12 @@ def test_the_table_says_how_many_pairs_showed_it(studied):
     assert table.loc["archaic", "kept"] < 10
     assert (table.loc[["warmth", "formality", "brevity"], "gap"] > 60).all()
     assert (table["cos_axis_low"].dropna() <= table["cos_axis"].dropna()).all()
-    assert "3 of 4 traits have a vector" in traits_found(studied)
+    assert "3 of 4 traits have a vector, 3 of them repeat" in traits_found(studied)
+    path = studied.folder / "tables" / "traits.csv"
+    before = path.read_text()
+    pd.read_csv(path).assign(halves=0.1).to_csv(path, index=False)
+    assert "none repeats on the other half" in traits_found(studied)
+    path.write_text(before)
 
 
 def test_what_is_there_is_not_done_again(studied, organism, monkeypatch):

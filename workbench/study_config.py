@@ -49,9 +49,12 @@ class StudyConfig(BaseModel):
     def of(cls, **values: Any) -> StudyConfig:
         """Validate settings; a wrong one is named in one sentence."""
         try:
-            return cls(**values)
+            config = cls(**values)
         except ValidationError as error:
             raise RunError(setting_sentence(error)) from error
+        if config.judge and not config.judge_model:
+            raise RunError("a judge needs the name that its server knows it by: --judge-model NAME")
+        return config
 
 
 HOW = ("endpoint", "concurrency", "judge", "judge_budget")
@@ -73,9 +76,7 @@ def judge_of(run: Run) -> LLMJudge | None:
     config = StudyConfig.of(**run.config)
     if config.judge is None:
         return None
-    if config.judge_model is None:
-        raise RunError("a judge needs the name that its server knows it by: --judge-model NAME")
-    server = Endpoint(config.judge, config.judge_model, concurrency=config.concurrency)
+    server = Endpoint(config.judge, config.judge_model or "", concurrency=config.concurrency)
     roles = [Role(name, (), facts["description"], shows=facts["shows"]) for name, facts in run.study["library"]["roles"].items()]
     return LLMJudge(server, ROLE, role_subjects(roles), run.folder / "judgements" / "verdicts.jsonl", config.judge_budget)
 

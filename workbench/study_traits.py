@@ -32,6 +32,8 @@ from .study_config import StudyConfig, endpoint_of
 from .traits import cosine_with_axis, half_differences, kept_pairs, least, paired, trait_roles
 
 STEP, FILE = "traits", "trait_vectors.safetensors"
+REPEATS = 0.5
+"""Cosine of the vectors of even and odd pairs below which a trait is not spoken of."""
 
 
 def traits_step(
@@ -99,9 +101,16 @@ def traits_found(run: Run) -> str:
         cells = [(r["trait"], Interval(r["cos_axis"], r["cos_axis_low"], r["cos_axis_high"])) for r in rows.to_dict("records")]
         return ", ".join(f"{trait} {c.value:+.2f} [{c.low:+.2f}, {c.high:+.2f}]" for trait, c in cells)
 
+    counted, again = len(with_vector), with_vector[with_vector["halves"] >= REPEATS]
+    if again.empty:
+        return (
+            f"{len(with_vector)} of {len(frame)} traits have a vector, and none repeats on the other half of its pairs (cosine of "
+            f"{REPEATS} or more): these prompts show no trait that this model has."
+        )
     return (
-        f"{len(with_vector)} of {len(frame)} traits have a vector. Cosine with the axis at layer {run.recommended_layer}: nearest the "
-        f"Assistant {named(with_vector.iloc[::-1].head(3))}; farthest {named(with_vector.head(3))}."
+        f"{counted} of {len(frame)} traits have a vector, {len(again)} of them repeat on the other half of their pairs. Cosine with "
+        f"the axis at layer {run.recommended_layer}: nearest the Assistant {named(again.iloc[::-1].head(3))}; farthest "
+        f"{named(again.head(3))}."
     )
 
 
