@@ -18,7 +18,7 @@ from workbench.rubrics import DEED
 from workbench.store import open_run
 from workbench.study import Lazy, run_study
 from workbench.study_caps import calibrate_step, evaluate_step
-from workbench.testbed import CapConfig, material
+from workbench.testbed import CapConfig, material, susceptibility_prompts
 
 
 def prompt(kind: str, answer: str = "", system: str = "") -> Prompt:
@@ -82,7 +82,13 @@ def test_a_real_chat_model_is_tested_with_our_own_prompts_and_a_judge(test_model
         run = run_study(model, tmp_path / "run", **plan, judge=server.url, judge_model="big")
         config = CapConfig.of(windows=(2,), percentiles={"default": (50,)}, positions=("all",), limit=12, max_new_tokens=8)
         test = material(run, model, config)
-        assert {p.kind for p in test.tuning} == {"jailbreak", "benign", "question"}
+        assert {p.kind for p in test.tuning} == {"jailbreak", "benign", "question", "identity"}
+        asked = susceptibility_prompts(run, 3)
+        assert len(asked) == 3 * 4 * 5
+        along = run.role_vectors.project(run.axis)[run.recommended_layer]
+        order = run.role_vectors.rows["role"][along.sort_values(ascending=False).index]
+        assert list(dict.fromkeys(p.role for p in asked)) == [role for role in order if role != "default"][:3]
+        assert all(p.role.replace("_", " ") in p.conversation.turns[0].text for p in asked)
         assert not {p.item for p in test.tuning} & {p.item for p in test.reporting}
         calibrate_step(run, Lazy(run, model), lambda step, done, total: None, config)
         run = open_run(run.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .activations import Activations
-from .conversations import Conversation
+from .conversations import DEFAULT_ROLE, Conversation
 from .directions import Direction
 from .errors import DataError, RunError, setting_sentence
 from .evaluation.grading import Grader
@@ -32,7 +33,7 @@ from .thresholds import Scores
 TUNING = {"jailbreak": 40, "identity": 40, "howto": 40} | dict.fromkeys(("fact", "code", "advice", "writing"), 10)
 REPORTING = {name: 10 * n for name, n in TUNING.items()}
 """How many of an organism's own prompts tune a cap, and how many report on it."""
-CONVERSATIONS, TURNS = 32, 4
+CONVERSATIONS, TURNS, SUSCEPTIBLE = 32, 4, 24
 
 
 class CapConfig(BaseModel):
@@ -115,13 +116,31 @@ def _given_prompts(run: Run, config: CapConfig) -> tuple[list[Prompt], list[str]
         own = [p for name in ("jailbreaks", "benign") for p in load_prompts(data_folder() / f"{name}.jsonl")]
         asked = [q for q in load_questions() if q.id not in {q["id"] for q in run.study["library"]["questions"]}]
         own += [Prompt(f"question/{q.id}", "question", Conversation.of(q.text), category=q.tags[0], item=q.text) for q in asked]
-        return own, ["No prompts were given: the workbench's own jailbreaks, look-alikes and questions were used."]
+        own += susceptibility_prompts(run)
+        used = "the workbench's own jailbreaks, look-alikes and questions were used"
+        return own, [f"No prompts were given: {used}, and questions about oneself put to the {SUSCEPTIBLE} roles nearest the Assistant."]
     library = run.study["library"]
     for name, role in library["roles"].items():
         for q in library["questions"]:
             conversation = Conversation.of(q["question"], system=role["prompts"][0])
             prompts.append(Prompt(f"{name}/{q['id']}", "question", conversation, name, name, item=q["question"]))
     return prompts, ["No prompts were given (--prompts, --behaviours): the run's own questions stand in for them."]
+
+
+def susceptibility_prompts(run: Run, n: int = SUSCEPTIBLE) -> list[Prompt]:
+    """Whether a model takes on a role: 4 ways to ask for it x 5 questions about oneself, for the roles nearest the Assistant.
+
+    The paper's test of steering (its 50 nearest roles); a role's prompts stay on one side of the halves.
+    """
+    found = json.loads((data_folder() / "susceptibility.json").read_text(encoding="utf-8"))
+    vectors = run.role_vectors.where(f"role != '{DEFAULT_ROLE}'")
+    along = vectors.project(run.axis)[run.recommended_layer].to_numpy()
+    nearest = vectors.rows["role"].to_numpy()[(-along).argsort(kind="stable")[:n]]
+    return [
+        Prompt(f"susceptibility/{role}/{i}/{j}", "identity", Conversation.of(question, system=pattern.format(role=role.replace("_", " "))),
+               role, role, item=role)
+        for role in map(str, nearest) for i, pattern in enumerate(found["prompts"]) for j, question in enumerate(found["questions"])
+    ]  # fmt: skip
 
 
 def _limited(prompts: list[Prompt], limit: int | None) -> list[Prompt]:
