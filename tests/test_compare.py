@@ -13,6 +13,7 @@ from workbench.cli import app
 from workbench.compare import Positions, alike, compare, in_words, positions_of, positions_table
 from workbench.directions import Direction
 from workbench.errors import DataError
+from workbench.published import export_published, import_published
 from workbench.study import run_study
 
 ROLES = [f"role{i:02d}" for i in range(30)]
@@ -116,3 +117,16 @@ def test_two_runs_by_the_command(tmp_path):
     again = positions_of(open_run(tmp_path / "one"), layer=3)
     assert again.layer == 3
     assert "one" in in_words(compare([again, positions_of(open_run(tmp_path / "two"), layer=3)], n_boot=10, n_shuffled=10))
+
+
+def test_vectors_that_were_published_and_imported_are_the_same(tmp_path):
+    """Imported runs have no responses and no sweep: no z-scores, and the middle layer."""
+    run = run_study("organism", tmp_path / "run", roles=12, questions=3, prompts=1, default_rollouts=12)
+    export_published(run, tmp_path / "published")
+    imported, _ = import_published(tmp_path / "published", tmp_path / "imported", "organism")
+    there = positions_of(imported)
+    assert len(there.z) == 0
+    table = compare([positions_of(run, "own", layer=there.layer), there], n_boot=20, n_shuffled=20)
+    assert measure(table, "PC1")["value"] == pytest.approx(1, abs=1e-4)
+    assert measure(table, "cosine")["value"] == pytest.approx(1, abs=1e-4)
+    assert "axis" not in set(table["measure"])

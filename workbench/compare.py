@@ -15,6 +15,7 @@ from .directions import Direction
 from .errors import DataError
 from .evaluation.statistics import correlation, interval
 from .persona_space import PersonaSpace
+from .presets import preset_for
 from .store import Run
 
 MIN_SHARED = 8
@@ -51,9 +52,10 @@ class Positions:
 
 
 def positions_of(run: Run, name: str = "", layer: int | None = None) -> Positions:
-    """The positions of a study's roles at its recommended layer, or another."""
+    """The positions of a study's roles at its recommended layer, or another; imported vectors have none: the preset's, or the middle."""
     vectors, axis = run.role_vectors, run.axis
-    layer = run.recommended_layer if layer is None else layer
+    if layer is None:
+        layer = run.recommended_layer if run.is_done("sweep") else _first_guess(axis)
     space = PersonaSpace(layer).fit(vectors)
     loadings = space.loadings().iloc[:, :COMPONENTS]
     scores = pd.DataFrame(space.transform(vectors)[:, :COMPONENTS], index=loadings.index, columns=loadings.columns)
@@ -66,6 +68,12 @@ def positions_of(run: Run, name: str = "", layer: int | None = None) -> Position
         if len(own) >= 2 and own.std() > 0:
             z = ((along - own.mean()) / own.std())[roles]
     return Positions(name or run.folder.name, layer, vectors.site.d_model, loadings[roles], scores[roles], z, axis.at(layer))
+
+
+def _first_guess(axis: Direction) -> int:
+    layers = axis.site.layers
+    wanted = preset_for(axis.site.model, len(layers)).layer
+    return min(layers, key=lambda n: abs(n - wanted))
 
 
 def compare(studies: Sequence[Positions], n_boot: int = 500, n_shuffled: int = 200, seed: int = 0) -> pd.DataFrame:
