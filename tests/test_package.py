@@ -16,7 +16,15 @@ def test_the_wheel_is_complete_and_runs(tmp_path):
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(ROOT)], check=True)
     [wheel] = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    for name in ("data/questions.jsonl", "data/roles/default.json", "report.html.j2", "organism/checkpoint/base/model.safetensors"):
+    for name in (
+        "data/questions.jsonl",
+        "data/roles/default.json",
+        "data/traits/wry.json",
+        "data/jailbreaks.jsonl",
+        "data/presets.json",
+        "report.html.j2",
+        "organism/checkpoint/base/model.safetensors",
+    ):
         assert f"workbench/{name}" in names
     assert not [name for name in names if name.startswith(("tests/", "notebooks/"))]
     site = tmp_path / "site"
@@ -27,7 +35,7 @@ def test_the_wheel_is_complete_and_runs(tmp_path):
     )
     command = [sys.executable, "-c", code % str(site)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"})
-    assert done.stdout.split() == ["49", "72", "5"], done.stderr
+    assert done.stdout.split() == ["276", "240", "5"], done.stderr
 
 
 def test_bounds_of_what_we_build_on():
