@@ -78,4 +78,4 @@ def test_hours_follow_from_a_speed():
 def test_a_speed_is_measured(organism):
     found = measure_speed(organism, 8)
     assert found.batch == 8
-    assert found.read > found.written > 10
+    assert all(np.isfinite(rate) and rate > 0 for rate in (found.read, found.written))

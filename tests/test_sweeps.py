@@ -275,6 +275,26 @@ def test_a_default_of_two_personas_fails_the_first_line():
     assert outcomes[2].outcome == FAIL
 
 
+def test_the_same_answer_each_time_shows_no_spread():
+    """Greedy decoding: roles that never vary are no measure, a default that never varies is one persona."""
+    acts = answered_twice()
+    first = acts.rows.groupby(["role", "question_index"])["label"].transform(lambda g: g.index[0]).to_numpy()
+    default = (acts.rows["role"] == "default").to_numpy()
+
+    def greedy(who: np.ndarray) -> Activations:
+        return Activations(acts.values[np.where(who, first, np.arange(len(acts)))], acts.rows, acts.site)
+
+    for still, expected in ((greedy(~default), None), (greedy(default | ~default), None)):
+        assert default_spread(still, PersonaSpace(0).fit(role_vectors(still, min_count=1))) is expected
+    assert spread_value(greedy(default)) == pytest.approx(0, abs=1e-6)
+
+
+def spread_value(acts: Activations) -> float:
+    found = default_spread(acts, PersonaSpace(0).fit(role_vectors(acts, min_count=1)))
+    assert found is not None
+    return found[0].value
+
+
 def test_single_answers_show_no_spread(planted):
     acts = answered_twice()
     once = acts.take(np.flatnonzero(~acts.rows.duplicated(["role", "question_index"])))

@@ -36,16 +36,22 @@ class Judge(Protocol):
         ...
 
 
+def world_of(model: HookedModel) -> Path | None:
+    """The folder of a trained organism, which carries the rules of its world; None for every other model."""
+    folder = Path(model.folder) if model.folder is not None else None
+    return folder if folder and (folder / "organism.json").exists() else None
+
+
 def judge_for(model: HookedModel) -> Judge | None:
     """The judge that comes with a model: the rules of its world for an organism, None for every other."""
-    has_world = model.folder is not None and (Path(model.folder) / "organism.json").exists()
-    return RuleJudge(model.folder) if has_world else None
+    folder = world_of(model)
+    return RuleJudge(folder) if folder else None
 
 
 def trait_judge_for(model: HookedModel) -> Judge | None:
     """What scores traits (0-100) of a model: the rules of its world for an organism, None for every other."""
-    has_world = model.folder is not None and (Path(model.folder) / "organism.json").exists()
-    return RuleTraits(model.folder) if has_world and model.folder else None
+    folder = world_of(model)
+    return RuleTraits(folder) if folder else None
 
 
 def judge(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
@@ -86,9 +92,8 @@ def judgements(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
 
 def judged(judge: Judge, cases: Sequence[Case]) -> list[Judgement]:
     """Verdicts in order; a judge that can take many at once (``many``) gets them at once."""
-    if isinstance(judge, LLMJudge):
-        return judge.many(cases)
-    return [judge.judge(case.subject, case.question, case.response) for case in cases]
+    many = getattr(judge, "many", None)
+    return many(cases) if many else [judge.judge(case.subject, case.question, case.response) for case in cases]
 
 
 def afford(judge: Judge | None, rollouts: pd.DataFrame) -> list[str]:

@@ -12,12 +12,14 @@ from typing import Any
 import pandas as pd
 
 from .activations import Activations
+from .conversations import Role
 from .directions import contrast, role_vectors
 from .errors import DataError
 from .evaluation.splits import make_splits
 from .evaluation.verdict import cannot_judge, judge_method
 from .judging import afford, judge_for, judgements
 from .library import load_questions, load_roles
+from .llm_judge import role_subjects
 from .models.extraction import mean_activations, readings_of
 from .models.hooked import HookedModel
 from .parts import key_of, parquet_bytes, part_tensor
@@ -26,9 +28,10 @@ from .progress import Watch
 from .reduction import reduced, storage_plan
 from .report_caps import verdict_of
 from .rollouts import Plan, plan_rollouts
+from .rubrics import ROLE
 from .served import template_note, write_answers
 from .store import Run, create_run, save_activations
-from .study_config import HOW, Lazy, StudyConfig, endpoint_of, judge_of
+from .study_config import HOW, Lazy, StudyConfig, endpoint_of, llm_judge_of
 from .study_report import headline, write_report
 from .study_words import keep_words, words_of
 from .sweeps import sweep_layers
@@ -119,7 +122,9 @@ def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
     if run.is_done("judge") and parts.is_whole():
         return
     rollouts = run.table("rollouts")
-    judge = judge_of(run) or judge_for(model.reader())
+    known = run.study["library"]["roles"].items()
+    roles = [Role(name, (), facts["description"], shows=facts.get("shows", "")) for name, facts in known]
+    judge = llm_judge_of(run, ROLE, role_subjects(roles), "judgements") or judge_for(model.reader())
     name = judge.name if judge else ""
     chunks = [rollouts.iloc[i : i + 512] for i in range(0, len(rollouts), 512)]
     keys = [key_of(chunk["row"] + chunk["response"], name) for chunk in chunks]

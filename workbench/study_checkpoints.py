@@ -10,6 +10,7 @@ import pandas as pd
 from .checkpoints import STRENGTHS, read_checkpoint, steer_prefills, summarise_prefills
 from .errors import DataError
 from .evaluation.splits import Splits
+from .judging import world_of
 from .models.hooked import HookedModel
 from .models.loading import load_model
 from .models.prefill import PREFILLS
@@ -100,7 +101,7 @@ def _name(given: str | HookedModel) -> str:
 
 def _asked(chat: HookedModel, beginnings: Sequence[str] | None) -> tuple[Sequence[str], Callable[[str], float] | None]:
     """What is continued, and how a continuation is scored."""
-    if chat.folder is None or not (Path(chat.folder) / "organism.json").exists():
+    if world_of(chat) is None:
         return beginnings or PREFILLS, None
     from .organism.material import BEGINNINGS, register_of
 

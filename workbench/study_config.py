@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .conversations import Role
 from .errors import RunError, setting_sentence
-from .llm_judge import LLMJudge, role_subjects
+from .llm_judge import LLMJudge
 from .models.endpoint import Endpoint
 from .models.hooked import HookedModel
 from .models.loading import load_model, path_of
-from .rubrics import ROLE
+from .rubrics import Rubric
 from .store import Run
 
 
@@ -71,14 +71,13 @@ def endpoint_of(config: StudyConfig) -> Endpoint | None:
     return Endpoint(config.endpoint, config.endpoint_model or path_of(config.model), concurrency=config.concurrency)
 
 
-def judge_of(run: Run) -> LLMJudge | None:
-    """The language model that judges a run's responses; None where none is set. Its verdicts are kept in the run's folder."""
+def llm_judge_of(run: Run, rubric: Rubric, subjects: Mapping[str, Mapping[str, str]], step: str) -> LLMJudge | None:
+    """The language model that a run is judged by, on a rubric; None where none is set. Its verdicts are kept in the folder of the step."""
     config = StudyConfig.of(**run.config)
     if config.judge is None:
         return None
     server = Endpoint(config.judge, config.judge_model or "", concurrency=config.concurrency)
-    roles = [Role(name, (), facts["description"], shows=facts["shows"]) for name, facts in run.study["library"]["roles"].items()]
-    return LLMJudge(server, ROLE, role_subjects(roles), run.folder / "judgements" / "verdicts.jsonl", config.judge_budget)
+    return LLMJudge(server, rubric, subjects, run.folder / step / "verdicts.jsonl", config.judge_budget)
 
 
 class Lazy:

@@ -17,8 +17,7 @@ from .errors import DataError
 from .evaluation.statistics import Interval
 from .judging import Judge, judgements, trait_judge_for
 from .library import load_questions, load_traits, own_library
-from .llm_judge import LLMJudge, trait_subjects
-from .models.endpoint import Endpoint
+from .llm_judge import trait_subjects
 from .models.extraction import mean_activations, readings_of
 from .models.hooked import HookedModel
 from .parts import Parts, key_of, parquet_bytes, part_tensor
@@ -28,7 +27,7 @@ from .rubrics import TRAIT
 from .served import write_answers
 from .store import Run, load_activations, save_activations
 from .study import Lazy
-from .study_config import StudyConfig, endpoint_of
+from .study_config import StudyConfig, endpoint_of, llm_judge_of
 from .traits import cosine_with_axis, half_differences, kept_pairs, least, paired, trait_roles
 
 STEP, FILE = "traits", "trait_vectors.safetensors"
@@ -62,7 +61,7 @@ def traits_step(
     axis, seed = run.axis, run.config["seed"]
     traits = load_traits(source or _own_traits(model.reader()), n=n, seed=seed)
     rollouts = _rollouts(run, model, watch, traits, questions, pairs)
-    judge = _judge(run, model.reader(), traits)
+    judge = llm_judge_of(run, TRAIT, trait_subjects(traits), STEP) or trait_judge_for(model.reader())
     labels = _labels(run, judge, rollouts, watch)
     rollouts = rollouts.assign(label=rollouts["row"].map(labels.set_index("row")["label"]))
     both = paired(rollouts)
@@ -133,14 +132,6 @@ def _rollouts(run: Run, model: Lazy, watch: Watch, traits: list[Trait], n_questi
     parts = Parts(run.folder / STEP / "rollouts")
     write_answers(plan, parts, writer, server, watch, STEP)
     return in_plan_order(plan, pd.concat([parts.frame(i) for i in range(len(plan.batches))], ignore_index=True))
-
-
-def _judge(run: Run, model: HookedModel, traits: list[Trait]) -> Judge | None:
-    config = StudyConfig.of(**run.config)
-    if config.judge is None:
-        return trait_judge_for(model)
-    server = Endpoint(config.judge, config.judge_model or "", concurrency=config.concurrency)
-    return LLMJudge(server, TRAIT, trait_subjects(traits), run.folder / STEP / "verdicts.jsonl", config.judge_budget)
 
 
 def _labels(run: Run, judge: Judge | None, rollouts: pd.DataFrame, watch: Watch) -> pd.DataFrame:

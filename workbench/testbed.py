@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,17 +16,16 @@ from .directions import Direction
 from .errors import DataError, RunError, setting_sentence
 from .evaluation.grading import Grader
 from .evaluation.prompts import Prompt, load_behaviours, load_prompts, split_prompts, under_personas
+from .judging import world_of
 from .library import data_folder, load_questions, load_roles
 from .llm_grader import LLMGrader
-from .llm_judge import LLMJudge
-from .models.endpoint import Endpoint
 from .models.extraction import extract
 from .models.hooked import HookedModel
 from .models.measuring import token_scores
 from .rollouts import converse
 from .rubrics import DEED
 from .store import Run
-from .study_config import StudyConfig
+from .study_config import llm_judge_of
 from .thresholds import Scores
 
 TUNING = {"jailbreak": 40, "identity": 40, "howto": 40} | dict.fromkeys(("fact", "code", "advice", "writing"), 10)
@@ -82,15 +80,15 @@ class Material:
 
 def material(run: Run, model: HookedModel, config: CapConfig, grader: Grader | None = None) -> Material:
     """The prompts and the grader for a run: an organism's own, those of files, or the run's own questions."""
-    own = model.folder is not None and (Path(model.folder) / "organism.json").exists()
-    if own and not config.prompts and not config.behaviours:
+    folder = world_of(model)
+    if folder and not config.prompts and not config.behaviours:
         from .organism.material import grader_of, world_halves
 
-        rules = grader_of(str(model.folder))
+        rules = grader_of(str(folder))
         tuning, reporting = world_halves(rules.rules.world, TUNING, REPORTING, config.seed)
         return Material(_limited(tuning, config.limit), _limited(reporting, config.limit), grader or rules)
-    if grader is None and run.config.get("judge"):
-        grader = judge_as_grader(run)
+    if grader is None and (judge := llm_judge_of(run, DEED, {}, "evaluation")):
+        grader = LLMGrader(judge)
     prompts, notes = _given_prompts(run, config)
     if grader is None:
         notes.append(
@@ -156,13 +154,6 @@ def _in_turn(prompts: list[Prompt], by: Callable[[Prompt], str], inner: Callable
         groups.setdefault(by(prompt), []).append(prompt)
     ordered = [inner(group) for group in groups.values()]
     return [group[i] for i in range(max(map(len, ordered))) for group in ordered if i < len(group)]
-
-
-def judge_as_grader(run: Run) -> Grader:
-    """The run's judge as a grader; its verdicts are kept in the run's folder."""
-    config = StudyConfig.of(**run.config)
-    server = Endpoint(config.judge or "", config.judge_model or "", concurrency=config.concurrency)
-    return LLMGrader(LLMJudge(server, DEED, cache=run.folder / "evaluation" / "verdicts.jsonl", budget=config.judge_budget))
 
 
 def response_sets(

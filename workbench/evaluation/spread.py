@@ -32,7 +32,7 @@ def default_spread(acts: Activations, space: PersonaSpace, n_boot: int = 500, se
     (Interval, int) or None
         Ratio of two standard deviations around the means of the questions, along the component (counted from 1) where it is
         largest; the interval redraws the default's responses and the roles. None where too few questions were answered
-        more than once.
+        more than once, or where half of the roles give the same answer each time (greedy decoding).
     """
     scores = space.transform(acts)[:, :COMPONENTS]
     roles, questions = acts.rows["role"].to_numpy(), acts.rows["question_index"].to_numpy()
@@ -41,10 +41,15 @@ def default_spread(acts: Activations, space: PersonaSpace, n_boot: int = 500, se
     others = np.array([np.sqrt((rows**2).mean(0)) for rows in apart.values() if len(rows)])
     if len(own) < MIN_REPEATS or len(others) < 2:
         return None
+    varies = np.median(others, 0) > 1e-6 * scores.std(0)  # beyond what rounding leaves of the same answer
+    if not varies.any():
+        return None
+    own, others = own[:, varies], others[:, varies]
     rng = np.random.default_rng(seed)
 
     def ratios(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-        return np.sqrt((mine**2).mean(0)) / np.median(theirs, 0)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a redrawn set of roles may hold mostly those that never vary
+            return np.sqrt((mine**2).mean(0)) / np.median(theirs, 0)
 
     def redrawn(rows: np.ndarray) -> np.ndarray:
         return rows[rng.integers(len(rows), size=len(rows))]
@@ -52,7 +57,7 @@ def default_spread(acts: Activations, space: PersonaSpace, n_boot: int = 500, se
     draws = np.array([ratios(redrawn(own), redrawn(others)) for _ in range(n_boot)])
     found = ratios(own, others)
     widest = int(np.argmax(found))
-    return interval(float(found[widest]), draws[:, widest]), widest + 1
+    return interval(float(found[widest]), draws[:, widest]), int(np.flatnonzero(varies)[widest]) + 1
 
 
 def _deviations(scores: np.ndarray, questions: np.ndarray) -> np.ndarray:
