@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from architectures import build, tokenizer
+from templates import FAMILIES, build_tokenizer
 
 from workbench.conversations import Conversation
 from workbench.errors import ChatError, DataError
@@ -164,3 +165,48 @@ def test_own_rollouts_read_back_as_they_were_generated(organism):
     assert rows["finish_reason"][0] == "stop"
     # The last prompt position predicts the first token; each later step reads the token before it.
     assert torch.allclose(extract(organism, rows).values[0, 3], torch.stack(steps[1 : n + 1]).mean(0), atol=1e-4)
+
+
+# -- thinking -----------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def thinker():
+    hf, tokens = build("llama"), build_tokenizer(FAMILIES["chatml"])
+    hf.resize_token_embeddings(len(tokens))
+    return load_model(hf, tokenizer=tokens, thinking=True)
+
+
+def thought_row(model, thinking: str, answer: str) -> dict:
+    ids = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (thinking, answer)]
+    return rollout("yes", answer, thinking_ids=ids[0], response_ids=ids[1])
+
+
+def test_thinking_is_a_segment_of_its_own(thinker):
+    rows = pd.DataFrame([thought_row(thinker, "<think>\nthe sea is wide\n</think>\n\n", "hello world"), rollout("hello", "yes")])
+    assert rows["thinking_ids"].isna().tolist() == [False, True]
+    rows["thinking_ids"] = [rows["thinking_ids"][0], []]
+    with_thought, without = readings_of(thinker, rows)
+    prompt = thinker.chat_format.prompt_ids(Conversation.of("yes"))
+    assert "<think>" not in thinker.tokenizer.decode(prompt)  # asked to think, the template writes no empty block
+    assert with_thought.ids == (*prompt, *rows["thinking_ids"][0], *rows["response_ids"][0])  # the answer is read after its thinking
+    assert thinker.tokenizer.decode(with_thought.ids[with_thought.start :]) == "hello world"
+    assert thinker.tokenizer.decode(without.ids[without.start : without.end]) == "yes"
+
+    acts = extract(thinker, rows, segment="thinking")
+    assert len(acts) == 1
+    assert acts.site.pooling == "mean over thinking tokens"
+    assert acts.site.thinking
+    start = len(prompt) + 1  # behind <think>
+    end = len(prompt) + rows["thinking_ids"][0].index(thinker.tokenizer.convert_tokens_to_ids("</think>"))
+    tail = range(end + 1, len(prompt) + len(rows["thinking_ids"][0]))  # the line ends after </think>, which count with it
+    hidden = torch.stack([by_hand(thinker, with_thought.ids, i, i + 1) for i in [*range(start, end), *tail]]).mean(0)
+    assert torch.allclose(acts.values[0, :-1], hidden, atol=1e-5)
+    assert not torch.allclose(acts.values, extract(thinker, rows.iloc[:1]).values, atol=1e-2)
+
+
+def test_a_model_that_did_not_think_has_no_thinking_to_read(organism):
+    rows = pd.DataFrame([rollout("Who are you?", "Certainly.")])
+    with pytest.raises(DataError, match="no row holds any thinking"):
+        extract(organism, rows, segment="thinking")
+    with pytest.raises(DataError, match="'response' or 'thinking', not 'prompt'"):
+        extract(organism, rows, segment="prompt")
+    assert not organism.site().thinking

@@ -101,6 +101,8 @@ def test_thinking_is_never_part_of_an_answer():
     answer = _answer(model, [*encoded("<think>the sea</think>\n\nthe light"), model.stop_ids[0]])
     assert answer.text == "the light"
     assert list(answer.ids) == encoded("the light")
+    assert model.tokenizer.decode(answer.thinking) == "<think>the sea</think>\n\n"
+    assert _answer(model, encoded("the light")).thinking == ()
     assert _answer(model, encoded("<think>the sea is")).error == "cut off while still thinking"
     assert _answer(model, [model.stop_ids[0]]).error == "empty answer"
 

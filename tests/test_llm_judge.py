@@ -9,7 +9,7 @@ from servers import completion, scripted
 
 from workbench.conversations import Role, Trait
 from workbench.errors import EndpointError, RunError
-from workbench.judging import judgements
+from workbench.judging import UNASKED, judgements
 from workbench.library import load_roles, load_traits
 from workbench.llm_judge import Case, LLMJudge, obeyed, role_subjects, trait_subjects
 from workbench.models.endpoint import Endpoint
@@ -223,9 +223,19 @@ def test_a_study_is_judged_by_a_server(answered, organism):
     table = run.table("judgements")
     facts = run.study["steps"]["judge"]
     assert facts["judge"] == "big (role 1)"
-    assert facts["unread"] == table["label"].isna().sum() == table["error"].str.startswith("unparsable").sum() > 0
-    assert sum(facts["labels"].values()) + facts["unread"] == len(table)
-    assert facts["notes"][0].startswith(f"judging {len(table)} responses was estimated to read")
+    default = table["row"].str.startswith("default/")
+    assert default.sum() == SMALL["default_rollouts"]
+    assert set(table.loc[default, "reason"]) == {UNASKED}
+    roles = table[~default]
+    assert facts["unread"] == roles["label"].isna().sum() == roles["error"].str.startswith("unparsable").sum() > 0
+    assert sum(facts["labels"].values()) + facts["unread"] == len(roles)
+    assert server.asked.total() <= len(roles)  # nothing is paid for the default
+    assert facts["notes"][0].startswith(f"judging {len(roles)} responses was estimated to read")
+    # What the judge says is compared with what the world's rules say, on the responses that both labelled.
+    kept = run.study["agreement"]["rules of the world"]
+    both = roles["label"].notna().sum()
+    assert kept["words"].endswith(f"n = {both}. Rows: rules of the world; columns: the judge.")
+    assert sum(n for row in kept["confusion"] for n in row.values() if isinstance(n, int)) == both
     shown = json.loads(re.search(r"^shows: (.*)$", server.seen[0]["messages"][1]["content"], re.M).group(1))
     assert shown
 
@@ -240,7 +250,7 @@ def test_a_judge_too_dear_or_without_a_name_is_refused_before_it_is_asked(answer
 
 
 def test_failed_answers_are_not_judged(answered):
-    rows = answered.table("rollouts").head(4).assign(error=["", "empty answer", "", ""])
+    rows = answered.table("rollouts").query("role != 'default'").head(4).assign(error=["", "empty answer", "", ""])
     with scripted(sober) as server:
         table = judgements(rows, judge_at(server))
     assert table["error"].tolist()[1] == "not judged: empty answer"

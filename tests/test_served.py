@@ -54,8 +54,8 @@ def test_a_model_without_weights_plans_the_same_study(reader, organism):
 
 # -- one answer ---------------------------------------------------------------------------------------
 def test_an_answer_is_read_with_our_own_tokenizer(reader):
-    text, ids, n, reason, error, gap = answer_of(reader, ASKED, Reply(" I am the ghost. \n", "stop", 15))
-    assert (text, ids, reason, error) == ("I am the ghost.", [], "stop", "")
+    text, ids, n, reason, error, thinking, gap = answer_of(reader, ASKED, Reply(" I am the ghost. \n", "stop", 15))
+    assert (text, ids, thinking, reason, error) == ("I am the ghost.", [], [], "stop", "")
     assert n == len(reader.tokenizer("I am the ghost.", add_special_tokens=False)["input_ids"])
     assert gap == 15 - len(reader.chat_format.prompt_ids(Conversation.of(json.loads(ASKED["messages"]))))
 
@@ -208,7 +208,8 @@ def test_a_real_server_killed_and_started_again(tmp_path):
         create_run(tmp_path / "judged", StudyConfig.of(**own, **SMALL).model_dump(mode="json"), HOW)
         shutil.copytree(tmp_path / "run" / "rollouts", tmp_path / "judged" / "rollouts")
         judged = run_study("organism", tmp_path / "judged", **own, **SMALL)
-        assert second.posts() == 2 * len(table) - kept  # the answers were there, each was judged once
+        roles = judged.table("rollouts").query("role != 'default'")
+        assert second.posts() == len(table) + len(roles) - kept  # the answers were there, each of a role's was judged once
     finally:
         second.stop()
     assert (table["error"] == "").all()
@@ -217,6 +218,6 @@ def test_a_real_server_killed_and_started_again(tmp_path):
     assert run.report.exists()
     assert (table.query("role != 'default'")["label"] == 3).mean() > 0.9
     STEPS["rollouts"](run, Lazy(run), QUIET)  # all there: no server is needed any more
-    assert judged.study["steps"]["judge"]["unread"] == judged.study["steps"]["rollouts"]["n"]
+    assert judged.study["steps"]["judge"]["unread"] == len(roles)
     assert judged.study["steps"]["axis"]["keep"] == "all"
     assert "verdicts could not be read): the judge is of no use" in judged.report.read_text()

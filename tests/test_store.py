@@ -1,5 +1,4 @@
 import errno
-import json
 
 import pandas as pd
 import pytest
@@ -54,10 +53,33 @@ def test_a_damaged_part_is_never_read(parts):
 
 def test_a_part_without_a_record_is_missing(parts):
     """Killed between the file and the manifest: the part is made again."""
-    manifest = json.loads((parts.folder / "parts.json").read_text())
-    del manifest["2"]
-    (parts.folder / "parts.json").write_text(json.dumps(manifest))
-    assert Parts(parts.folder).missing(KEYS) == [2]
+    manifest = parts.folder / "parts.jsonl"
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b"".join(lines[:2]) + lines[2][:20])
+    again = Parts(parts.folder)
+    assert again.missing(KEYS) == [2]
+    again.write(2, KEYS[2], {"parquet": b"anew"})
+    assert Parts(parts.folder).is_whole()
+
+
+def test_parts_made_in_any_order_are_whole_and_a_gap_is_not(tmp_path):
+    parts = Parts(tmp_path)
+    for number in (2, 0):
+        parts.write(number, f"rows {number}", {"parquet": bytes([number])})
+    assert not Parts(tmp_path).is_whole()
+    parts.write(1, "rows 1", {"parquet": b"b"})
+    assert Parts(tmp_path).is_whole()
+    parts.keep(1)
+    assert (len(Parts(tmp_path)), len(list(tmp_path.glob("part-*.parquet")))) == (1, 1)
+
+
+def test_a_part_costs_a_line_however_many_there_are(tmp_path):
+    parts, sizes = Parts(tmp_path), []
+    for number in range(60):
+        parts.write(number, "0" * 24, {"parquet": b"x"})
+        sizes.append((tmp_path / "parts.jsonl").stat().st_size)
+    grown = {b - a for a, b in zip(sizes, sizes[1:], strict=False)}
+    assert max(grown) - min(grown) <= 1  # the number of a part gets a digit longer
 
 
 def test_half_written_files_never_get_the_name(tmp_path, monkeypatch):

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from workbench.errors import DataError, RunError
-from workbench.store import open_run
-from workbench.study import found, run_study
+from workbench.store import create_run, open_run
+from workbench.study import found, make_plan, run_study
+from workbench.study_config import Lazy, StudyConfig
 
 SMALL = {"roles": 10, "questions": 3, "prompts": 1, "default_rollouts": 12, "batch_size": 8, "seed": 3}
 
@@ -144,10 +145,39 @@ def test_a_large_study_keeps_a_sample_and_says_so(tmp_path, monkeypatch, whole):
 
     monkeypatch.setattr(reduction, "LIMIT_BYTES", 100)
     monkeypatch.setattr(reduction.storage_plan, "__defaults__", (100,))
-    run = run_study("organism", tmp_path / "run", **SMALL)
+    monkeypatch.setattr(reduction, "SAMPLE_DEFAULT", 10)
+    run = run_study("organism", tmp_path / "run", keep_layers=(1, 3), **SMALL)
     assert run.groups() is not None
+    every = run.every_response()
+    assert torch.allclose(every.values, whole.activations().at([1, 3]).values, atol=1e-5)
+    assert every.rows["row"].tolist() == whole.activations().rows["row"].tolist()
+    assert len(run.activations()) < len(every)
+    assert torch.equal(whole.every_response().values, whole.activations().values)
     assert torch.allclose(run.axis.values, whole.axis.values, atol=1e-5)
     assert "means by role, prompt and label" in run.report.read_text(encoding="utf-8")
+    run.study["steps"]["extract"]["single"] = []
+    with pytest.raises(RunError, match="kept the vectors of a sample only: run it with --keep-layers"):
+        run.every_response()
+    with pytest.raises(DataError, match=r"kept at layer 9, and the layers that are read are \[0, 1, 2, 3, 4\]"):
+        run_study("organism", tmp_path / "other", keep_layers=(9,), **SMALL)
+
+
+def test_a_plan_says_what_it_will_cost_before_it_starts(tmp_path, organism, caplog, monkeypatch):
+    import workbench.study_costs as study_costs
+    from workbench.models.speed import Speed
+
+    monkeypatch.setattr(study_costs, "LARGE", 10)
+    monkeypatch.setattr(study_costs, "measure_speed", lambda model, batch: Speed(1000.0, 10.0, batch))
+    run = create_run(tmp_path / "run", StudyConfig.of(**SMALL).model_dump(mode="json"))
+    plan = make_plan(run, organism)
+    said = study_costs.cost_of(plan, Lazy(run, organism), StudyConfig.of(**SMALL))
+    rows, read, written = (int(n.replace(",", "")) for n in re.findall(r"([\d,]+) (?:rows|tokens to read|to write)", said))
+    real = sum(len(organism.render(json.loads(m), reply=True).ids) for m in plan.rows["messages"])
+    assert (rows, written) == (len(plan.rows), len(plan.rows) * plan.max_new_tokens)
+    assert read == pytest.approx(2 * real + written, abs=len(plan.rows))
+    seconds = read / 1000 + written / 10
+    assert f"that is {seconds / 60:.1f} minutes at most" in said or f"that is {seconds / 3600:.1f} hours at most" in said
+    assert f"take {4 * rows * 5 * 96 / 1e3:.3g} kB" in said
 
 
 def test_identical_responses_have_no_words_to_tell_and_the_rest_goes_on(tmp_path, monkeypatch, organism):

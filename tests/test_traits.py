@@ -14,6 +14,7 @@ from workbench.directions import Direction
 from workbench.errors import DataError
 from workbench.library import load_traits
 from workbench.organism import CHECKPOINT
+from workbench.organism.check_traits import planted_directions
 from workbench.organism.judge import load_world
 from workbench.organism.phrases import TRAITS
 from workbench.organism.trait_pairs import RuleTraits, trait_entry, trait_pairs
@@ -143,19 +144,10 @@ def studied(tmp_path_factory, organism):
     return open_run(run.folder)
 
 
-def planted_directions(run, layer: int) -> dict[str, np.ndarray]:
-    """What a trait does to role vectors, with all latents known: least squares over the roles."""
-    world, vectors = load_world(CHECKPOINT), run.role_vectors.where("role != 'default'")
-    people = [world.personas[role] for role in vectors.rows["role"]]
-    latents = np.array([[1.0, person.a, *person.traits.values()] for person in people])
-    found = np.linalg.lstsq(latents, vectors.at(layer).values[:, 0].double().numpy(), rcond=None)[0]
-    return dict(zip(("mean", "a", *people[0].traits), found, strict=True))
-
-
 def test_three_of_its_traits_are_found(studied):
     """|cosine| with the direction of the latent; the fourth speaks in an eighth of the answers, and has too few pairs."""
     layer = 4
-    planted, vectors = planted_directions(studied, layer), trait_vectors(studied)
+    planted, vectors = planted_directions(load_world(CHECKPOINT), studied.role_vectors, layer), trait_vectors(studied)
     cosines = {}
     for name, vector in zip(vectors.rows["role"], vectors.at(layer).values[:, 0].double().numpy(), strict=True):
         own = planted[name]

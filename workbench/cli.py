@@ -47,6 +47,7 @@ def study(
     samples: Annotated[int | None, typer.Option(help="answers to each prompt and question")] = None,
     seed: Annotated[int | None, typer.Option(help="seed of everything that is drawn")] = None,
     layers: Annotated[str | None, typer.Option(help="blocks to read, e.g. 10-20 or 4,8,12; all where not given")] = None,
+    keep_layers: Annotated[str | None, typer.Option(help="blocks at which a large study keeps every response's vector")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="longest answer")] = None,
     batch_size: Annotated[int | None, typer.Option(help="answers generated at once")] = None,
     endpoint: Annotated[str | None, typer.Option(help="a server that writes the answers, e.g. http://localhost:8000/v1")] = None,
@@ -62,7 +63,8 @@ def study(
     """Run a whole study, or continue one: rollouts, activations, persona space, axis, sweep, report."""
     given = {
         "roles": _number_or_text(roles), "questions": _number_or_text(questions), "prompts": prompts, "samples": samples, "seed": seed,
-        "layers": parse_layers(layers), "max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype, "device": device,
+        "layers": parse_layers(layers), "keep_layers": parse_layers(keep_layers),
+        "max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype, "device": device,
         "chat_template": chat_template, "revision": revision, "endpoint": endpoint, "endpoint_model": endpoint_model,
         "concurrency": concurrency, "judge": judge, "judge_model": judge_model, "judge_budget": judge_budget,
     }  # fmt: skip

@@ -76,3 +76,4 @@ def label(
     print(f"{found.confusion.rename_axis(index='people', columns='judge')}")
     shares = ", ".join(f"{k}: {r.value:.1%} [{r.low:.1%}, {r.high:.1%}]" for k, r in rates.items())
     print(f"Shares of the labels among all responses, corrected: {shares}")
+    again(opened)

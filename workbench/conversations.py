@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from .errors import ChatError
 
@@ -42,10 +42,13 @@ class Conversation:
         The messages; a system message can only be the first.
     name
         How tables and figures call this conversation.
+    about
+        What is known of it besides its text: domain, persona, topic, model, ...
     """
 
     turns: tuple[Turn, ...]
     name: str = ""
+    about: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         late = [i for i, turn in enumerate(self.turns) if turn.speaker == "system" and i > 0]
@@ -53,7 +56,10 @@ class Conversation:
             raise ChatError(f"message {late[0]} is a system message; only the first message can be one")
 
     @classmethod
-    def of(cls, messages: str | Iterable[Turn | tuple[str, str] | dict], name: str = "", system: str = "") -> Conversation:
+    def of(
+        cls, messages: str | Iterable[Turn | tuple[str, str] | dict], name: str = "", system: str = "",
+        about: Mapping[str, str] | None = None,
+    ) -> Conversation:  # fmt: skip
         """Build a conversation from what people have at hand.
 
         Parameters
@@ -69,7 +75,7 @@ class Conversation:
         turns = [_turn(message) for message in messages]
         if system:
             turns.insert(0, Turn("system", system))
-        return cls(tuple(turns), name)
+        return cls(tuple(turns), name, dict(about or {}))
 
     def to_list(self) -> list[dict[str, str]]:
         """The turns as ``{"speaker", "text"}`` records, as run folders keep them."""
@@ -77,7 +83,7 @@ class Conversation:
 
     def plus(self, speaker: str, text: str) -> Conversation:
         """The conversation with one more turn."""
-        return Conversation((*self.turns, Turn(speaker, text)), self.name)
+        return replace(self, turns=(*self.turns, Turn(speaker, text)))
 
 
 def _turn(message: Turn | tuple[str, str] | dict) -> Turn:

@@ -14,12 +14,15 @@ from .crossing import ROLES, TEXTS
 from .library import load_questions, load_roles
 from .models.shape import Shape
 from .models.speed import Speed
+from .reduction import LIMIT_BYTES, SAMPLE_DEFAULT, SAMPLE_PER_ROLE
 from .rollouts import DEFAULT_ANSWER_TOKENS
 
 TEMPLATE_TOKENS = 12
 """What a chat template adds to a prompt: an estimate."""
 PROMPTS = 200
 """Prompts of a calibration where nobody says: half of them tune, half report."""
+N_LABELS = 4
+"""A judge's labels, each of which has means of its own."""
 CONTROLS = 8
 """Three random directions, three splits of the roles, two other components."""
 
@@ -52,15 +55,15 @@ class Cost:
         s, total = self.shape, self.table["tflop"].sum()
         lines = [
             f"{s.name}: {s.n_parameters / 1e6:,.4g} M parameters, {s.n_layers} layers of width {s.d_model}, context {s.context:,}; "
-            f"weights {_size(2 * s.n_parameters)} in bfloat16, {_size(4 * s.n_parameters)} in float32",
+            f"weights {size_words(2 * s.n_parameters)} in bfloat16, {size_words(4 * s.n_parameters)} in float32",
             f"{'step':<12}{'texts':>9}{'tokens read':>14}{'written':>12}{'TFLOP':>12}  what",
         ]
         for row in self.table.to_dict("records"):
             lines.append(f"{row['step']:<12}{row['texts']:>9,}{row['read']:>14,}{row['written']:>12,}{row['tflop']:>12,.4g}  {row['what']}")
-        rates = " and ".join(f"{_time(total / rate)} at {rate:g} TFLOP/s" for rate in (1, 100))
+        rates = " and ".join(f"{time_words(total / rate)} at {rate:g} TFLOP/s" for rate in (1, 100))
         lines.append(f"{total:,.4g} TFLOP in all: {rates}, were arithmetic all")
         if speed:
-            each = ", ".join(f"{step} {_time(3600 * hours)}" for step, hours in self.hours(speed).items())
+            each = ", ".join(f"{step} {time_words(3600 * hours)}" for step, hours in self.hours(speed).items())
             measured = f"{speed.read:,.0f} tokens/s read and {speed.written:,.0f} written in batches of {speed.batch}"
             lines.append(f"Measured here: {measured}; at that speed: {each}")
         return "\n".join([*lines, *self.notes])
@@ -101,8 +104,8 @@ def plan_cost(
     ]
     table = pd.DataFrame(steps, columns=["step", "texts", "read", "written", "what"])
     table["tflop"] = 2 * shape.n_parameters * (table["read"] + table["written"]) / 1e12
-    kept = _size(4 * n * shape.n_layers * shape.d_model)
-    notes = [f"Answers are counted at {answer} tokens; response means take {kept} (large studies keep a sample)."]
+    kept = size_words(stored_bytes(n, len(people), prompts, shape.n_layers, shape.d_model))
+    notes = [f"Answers are counted at {answer} tokens; activations take {kept} on the disk (of large studies means and a sample are kept)."]
     notes += [] if shape.counted else ["There is no tokenizer here: tokens are words times 1.4."]
     return Cost(table, shape, tuple(notes))
 
@@ -123,14 +126,35 @@ def _mean_tokens(count: Callable[[str], int], roles: Sequence[Role], questions: 
     return round(sum(systems) / len(systems)), round(sum(count(q.text) for q in questions) / len(questions))
 
 
-def _size(n_bytes: float) -> str:
+def stored_bytes(n: int, roles: int, prompts: int, n_layers: int, d_model: int, keep_layers: int = 0) -> int:
+    """What the activations of a study take on the disk: all of them while that is small, else group means and a sample's (float32).
+
+    Parameters
+    ----------
+    n
+        Responses.
+    roles, prompts
+        Roles with the default, and prompts a role.
+    keep_layers
+        Layers at which a large study keeps every response's vector all the same.
+    """
+    if (everything := 4 * n * n_layers * d_model) <= LIMIT_BYTES:
+        return everything
+    sample = min(n, SAMPLE_PER_ROLE * (roles - 1) + SAMPLE_DEFAULT)
+    groups = roles * prompts * N_LABELS
+    return 4 * d_model * (n_layers * (sample + groups) + keep_layers * n)
+
+
+def size_words(n_bytes: float) -> str:
+    """Bytes as people write them."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if n_bytes >= size:
             return f"{n_bytes / size:.3g} {unit}"
     return f"{n_bytes / 1e3:.3g} kB"
 
 
-def _time(seconds: float) -> str:
+def time_words(seconds: float) -> str:
+    """Seconds as people say them."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .tensorfile import cannot_write, write_bytes
 
-class Journal:
+
+class Journal(Mapping[str, dict[str, Any]]):
     """An append-only file of records by key.
 
     Parameters
@@ -24,23 +27,31 @@ class Journal:
     def __len__(self) -> int:
         return len(self._records)
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._records
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         return self._records[key]
 
     def add(self, key: str, record: dict[str, Any]) -> None:
         """Keep a record: on the disk when this returns."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"key": key, **record}, ensure_ascii=False).encode() + b"\n"
-        with self.path.open("ab") as file:
-            if file.tell() and not self._ends_whole():
-                line = b"\n" + line
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        line = _line(key, record)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as file:
+                if file.tell() and not self._ends_whole():
+                    line = b"\n" + line
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
         self._records[key] = record
+
+    def rewrite(self, records: Mapping[str, dict[str, Any]]) -> None:
+        """Hold these records and no others."""
+        write_bytes(self.path, b"".join(_line(key, record) for key, record in records.items()))
+        self._records = dict(records)
 
     def clear(self) -> None:
         """Forget all, once it is kept elsewhere."""
@@ -61,3 +72,7 @@ class Journal:
         with self.path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
+
+
+def _line(key: str, record: dict[str, Any]) -> bytes:
+    return json.dumps({"key": key, **record}, ensure_ascii=False).encode() + b"\n"

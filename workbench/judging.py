@@ -9,13 +9,14 @@ from typing import Protocol, runtime_checkable
 
 import pandas as pd
 
-from .conversations import Judgement
+from .conversations import DEFAULT_ROLE, Judgement
 from .errors import DataError, EndpointError
 from .llm_judge import Case, LLMJudge
 from .models.hooked import HookedModel
 from .organism.judge import RuleJudge
 from .organism.trait_pairs import RuleTraits
 
+UNASKED = "not asked: the default plays no role"
 COLUMNS = ["row", "judge", "label", "reason", "raw", "error"]
 
 
@@ -74,7 +75,7 @@ def judgements(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
     if missing := [name for name in ("row", "role", "messages", "response") if name not in rollouts]:
         raise DataError(f"rollouts need the column {missing[0]!r} to be judged")
     rows = rollouts.to_dict("records")
-    usable = [row for row in rows if judge is not None and not row.get("error")]
+    usable = [row for row in rows if judge is not None and not row.get("error") and _asked_of(judge, row["role"])]
     cases = [Case(row["role"], question_of(row["messages"]), row["response"]) for row in usable]
     found = dict(zip((row["row"] for row in usable), judged(judge, cases), strict=True)) if judge is not None else {}
     records = []
@@ -83,11 +84,18 @@ def judgements(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
             records.append((row["row"], "", None, "no judge", "", ""))
         elif row.get("error"):
             records.append((row["row"], judge.name, None, "", "", f"not judged: {row['error']}"))
+        elif not _asked_of(judge, row["role"]):
+            records.append((row["row"], judge.name, None, UNASKED, "", ""))
         else:
             verdict = found[row["row"]]
             records.append((row["row"], judge.name, verdict.label, verdict.reason, verdict.raw, verdict.error))
     frame = pd.DataFrame(records, columns=COLUMNS)
     return frame.astype({"label": "Int8"})
+
+
+def _asked_of(judge: Judge, role: str) -> bool:
+    """A language model is not paid to say how well the default plays no role: its responses count whatever their label."""
+    return role != DEFAULT_ROLE or not isinstance(judge, LLMJudge)
 
 
 def judged(judge: Judge, cases: Sequence[Case]) -> list[Judgement]:
@@ -100,7 +108,7 @@ def afford(judge: Judge | None, rollouts: pd.DataFrame) -> list[str]:
     """What judging all rollouts with a language model will take, in a sentence; an error where it is more than its budget."""
     if not isinstance(judge, LLMJudge):
         return []
-    usable = rollouts[rollouts["error"] == ""]
+    usable = rollouts[(rollouts["error"] == "") & rollouts["role"].map(lambda role: _asked_of(judge, role))]
     cases = [Case(*row) for row in zip(usable["role"], map(question_of, usable["messages"]), usable["response"], strict=True)]
     n, read, written = judge.estimate(cases)
     if judge.budget is not None and read + written > judge.budget:

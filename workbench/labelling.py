@@ -13,6 +13,7 @@ from .errors import DataError, RunError
 from .evaluation.statistics import Interval
 from .judging import question_of
 from .parts import write_json
+from .report_judge import keep_agreement
 from .store import Run
 from .tensorfile import write_bytes
 
@@ -90,6 +91,7 @@ def read_sample(run: Run, path: Path | None = None) -> tuple[Agreement, dict[int
         {"label": k, "judge": float(shares.get(k, 0.0)), "corrected": r.value, "low": r.low, "high": r.high} for k, r in rates.items()
     ])  # fmt: skip
     run.write_table("agreement", table)
+    keep_agreement(run, "people", found)
     run.record("label", n=found.n, agreement=str(found))
     return found, rates
 

@@ -13,7 +13,10 @@ import pandas as pd
 import torch
 
 from .errors import RunError
+from .journal import Journal
 from .tensorfile import FORMAT, tensor_bytes, write_bytes
+
+MANIFEST = "parts.jsonl"
 
 
 class Parts:
@@ -22,14 +25,13 @@ class Parts:
     Parameters
     ----------
     folder
-        Holds ``part-NNNNN.*`` and ``parts.json``.
+        Holds ``part-NNNNN.*`` and ``parts.jsonl``, to which each part adds a line.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.set_aside: list[str] = []
-        self._manifest_path = folder / "parts.json"
-        self._manifest: dict[str, dict[str, str]] = read_json(self._manifest_path) if self._manifest_path.exists() else {}
+        self._manifest = Journal(folder / MANIFEST)
 
     def missing(self, keys: Sequence[str]) -> list[int]:
         """Numbers of the planned parts that are not there, whole and with the planned rows.
@@ -42,15 +44,17 @@ class Parts:
         """Write one part (one file a suffix) and record it."""
         for suffix, content in files.items():
             write_bytes(self._path(number, suffix), content)
-        self._manifest[str(number)] = {"rows": key} | {s: hashlib.sha256(c).hexdigest() for s, c in files.items()}
-        write_json(self._manifest_path, self._manifest)
+        self._manifest.add(str(number), {"rows": key} | {s: hashlib.sha256(c).hexdigest() for s, c in files.items()})
 
     def keep(self, n: int) -> None:
         """Remove parts beyond the first `n`: what an earlier, longer plan left behind."""
-        for number in [i for i in map(int, self._manifest) if i >= n]:
-            for suffix in self._manifest.pop(str(number)):
-                self._path(number, suffix).unlink(missing_ok=True)
-            write_json(self._manifest_path, self._manifest)
+        surplus = {name: self._manifest[name] for name in self._manifest if int(name) >= n}
+        if not surplus:
+            return
+        self._manifest.rewrite({name: self._manifest[name] for name in self._manifest if name not in surplus})
+        for name, entry in surplus.items():
+            for suffix in entry:
+                self._path(int(name), suffix).unlink(missing_ok=True)
 
     def read(self, number: int, suffix: str) -> bytes:
         """The bytes of one file of a part; an error where they are not what was written."""
@@ -66,7 +70,7 @@ class Parts:
 
     def is_whole(self) -> bool:
         """Whether every recorded part is as it was written; damaged ones are set aside."""
-        return bool(self._manifest) and not self.missing([entry["rows"] for entry in self._manifest.values()])
+        return len(self) > 0 and not self.missing([self._manifest[name]["rows"] for name in sorted(self._manifest, key=int)])
 
     def __len__(self) -> int:
         return len(self._manifest)
@@ -75,8 +79,8 @@ class Parts:
         return self.folder / f"part-{number:05d}.{suffix}"
 
     def _is_whole(self, number: int, key: str) -> bool:
-        entry = self._manifest.get(str(number))
-        if entry is None or entry["rows"] != key:
+        entry = self._manifest.get(str(number), {})
+        if entry.get("rows") != key:
             return False
         for suffix, checksum in entry.items():
             path = self._path(number, suffix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,14 +20,14 @@ TITLES = {
 
 @contextmanager
 def terminal_progress() -> Iterator[Watch]:
-    """A :data:`Watch` that draws bars (plain lines where the output is no terminal)."""
+    """A :data:`Watch` that draws bars (plain lines where the output is no terminal); what the library has to say stands above them."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns) as bars:
+    with Progress(*columns) as bars, said_by("workbench", lambda text: bars.console.print(text, markup=False, highlight=False)):
         tasks: dict[str, int] = {}
 
         def watch(step: str, done: int, total: int) -> None:
@@ -35,3 +36,22 @@ def terminal_progress() -> Iterator[Watch]:
             bars.update(tasks[step], completed=done, total=total)  # type: ignore[arg-type]
 
         yield watch
+
+
+@contextmanager
+def said_by(name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Have what a library logs for information said aloud."""
+
+    class Aloud(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    logger, handler = logging.getLogger(name), Aloud(logging.INFO)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

@@ -51,6 +51,23 @@ class ReportFigure:
 
 
 @dataclass(frozen=True, eq=False)
+class ReportTable:
+    """A table with a heading of its own.
+
+    Attributes
+    ----------
+    title, caption
+        The heading, and what to see.
+    frame
+        Text is shown as it is, whole numbers whole, other numbers with three decimals.
+    """
+
+    title: str
+    caption: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
 class ReportData:
     """All that a report shows.
 
@@ -83,6 +100,8 @@ class ReportData:
         ``condition, kind`` (``control`` is drawn grey), and any columns of ready text; None where nothing was tried.
     pairs
         Answers side by side: ``kind, role, prompt, replies`` (each ``condition, response, outcome``).
+    tables
+        Further tables, in the order in which they are shown.
     """
 
     title: str
@@ -100,6 +119,7 @@ class ReportData:
     versions: dict[str, str]
     conditions: pd.DataFrame | None = None
     pairs: list[dict[str, Any]] = field(default_factory=list)
+    tables: tuple[ReportTable, ...] = ()
 
 
 def render_report(data: ReportData) -> str:
@@ -122,7 +142,7 @@ def render_report(data: ReportData) -> str:
     return template.render(
         data=data, verdict=_verdict(data.verdict), numbers=data.numbers.to_dict("records"), figures=figures,
         conditions=_conditions(data.conditions), columns=_role_columns(data.roles), roles=_roles(data.roles),
-        examples=_examples(data.examples),
+        examples=_examples(data.examples), tables=[_table(table, i) for i, table in enumerate(data.tables, start=1)],
         figure_json=_script_json([figure["plot"] for figure in figures]), template_json=_script_json(_templates()),
         config_json=_script_json(CONFIG), plotlyjs=Markup(get_plotlyjs()) if figures else "",
         light=LIGHT, dark=DARK, accent=ASSISTANT, accent_dark=DIVERGING_DARK[-1][1], font=Markup(FONT),
@@ -183,6 +203,24 @@ def _conditions(frame: pd.DataFrame | None) -> dict[str, Any] | None:
     heads = [str(c) for c in frame.columns if c not in ("condition", "kind")]
     rows = [{"name": r["condition"], "kind": r["kind"], "cells": [str(r[h]) or NOTHING for h in heads]} for r in _records(frame)]
     return {"heads": heads, "rows": sorted(rows, key=lambda row: row["kind"] == "control")}
+
+
+def _table(table: ReportTable, number: int) -> dict[str, Any]:
+    """Heads and cells of a further table; numbers stand to the right."""
+    kinds = ["number" if pd.api.types.is_numeric_dtype(table.frame[c]) else "text" for c in table.frame.columns]
+    rows = [[(kind, _shown(value)) for kind, value in zip(kinds, row.values(), strict=True)] for row in _records(table.frame)]
+    heads = list(zip(kinds, map(str, table.frame.columns), strict=True))
+    return {"id": f"table-{number}", "title": table.title, "caption": table.caption, "heads": heads, "rows": rows}
+
+
+def _shown(value: Any) -> str:
+    if not present(value):
+        return NOTHING
+    return f"{value:.3f}".replace("-", MINUS) if isinstance(value, float) and not float(value).is_integer() else _whole(value)
+
+
+def _whole(value: Any) -> str:
+    return f"{int(value):,}".replace("-", MINUS) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
 def _role_columns(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from . import plots
 from .calibration import Choice
 from .evaluation.grading import MEASURES, lookup
 from .evaluation.verdict import Line, Verdict, with_causal
-from .parts import Parts, folder_name
+from .parts import MANIFEST, Parts, folder_name
 from .plots.steering import SERIES
 from .report import ReportFigure
 from .store import Run
@@ -148,7 +148,7 @@ def _outcome(row: Any) -> str:
 
 def _answers(run: Run, condition: str) -> pd.DataFrame | None:
     folder = run.folder / "evaluation" / folder_name(condition)
-    if not (folder / "parts.json").exists():
+    if not (folder / MANIFEST).exists():
         return None
     parts = Parts(folder)
     frame = pd.concat([parts.frame(i) for i in range(len(parts))], ignore_index=True)

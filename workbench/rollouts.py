@@ -7,13 +7,13 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 import pandas as pd
 
 from .conversations import Conversation, Question, Role
 from .errors import ChatError, DataError
-from .models.generation import generate
+from .models.generation import Answer, generate
 from .models.hooked import HookedModel
 from .parts import key_of
 
@@ -21,10 +21,12 @@ DEFAULT_ANSWER_TOKENS = 256
 MIN_ANSWER_TOKENS = 48
 """A prompt that leaves less than this in the model's context does not fit."""
 
+SLICE = 20_000
+"""Rows of a plan that are put together at once."""
 Cell = tuple[str, int, int, int]
 """Role, number of the prompt, of the question, of the sample."""
 PLAN_COLUMNS = ["row", "role", "prompt_index", "question_index", "sample", "seed", "messages"]
-ANSWER_COLUMNS = ["response", "response_ids", "n_tokens", "finish_reason", "error"]
+ANSWER_COLUMNS = ["response", "response_ids", "n_tokens", "finish_reason", "error", "thinking_ids"]
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def generate_rollouts(
     Returns
     -------
     DataFrame
-        The plan's rows with ``response, response_ids, n_tokens, finish_reason, error``.
+        The plan's rows with ``response, response_ids, n_tokens, finish_reason, error, thinking_ids``.
     """
     plan = plan_rollouts(model, roles, questions, **settings)
     parts, done = [], 0
@@ -140,8 +142,12 @@ def run_batch(model: HookedModel, plan: Plan, batch: int) -> pd.DataFrame:
     answers = generate(
         model, prompts, max_new_tokens=plan.max_new_tokens, temperature=plan.temperature, top_p=plan.top_p, seeds=rows["seed"].tolist()
     )
-    columns = [(a.text, list(a.ids), len(a.ids), a.finish_reason, a.error) for a in answers]
-    return pd.concat([rows, pd.DataFrame(columns, columns=ANSWER_COLUMNS)], axis=1)
+    return pd.concat([rows, pd.DataFrame(map(answer_record, answers), columns=ANSWER_COLUMNS)], axis=1)
+
+
+def answer_record(answer: Answer) -> tuple[str, list[int], int, str, str, list[int]]:
+    """An answer as the columns :data:`ANSWER_COLUMNS`."""
+    return answer.text, list(answer.ids), len(answer.ids), answer.finish_reason, answer.error, list(answer.thinking)
 
 
 def in_plan_order(plan: Plan, rollouts: pd.DataFrame) -> pd.DataFrame:
@@ -171,7 +177,10 @@ def _table(cells: Sequence[Cell], roles: Sequence[Role], questions: Sequence[Que
     frame = pd.DataFrame(dict(zip(("role", "prompt_index", "question_index", "sample"), map(list, columns), strict=True)))
     frame["row"], frame["seed"] = names, [seed_of(name, seed) for name in names]
     parts = ((systems[role, prompt], asked[question]) for role, prompt, question, _ in cells)
-    frame["messages"] = ["[" + ", ".join(part for part in pair if part) + "]" for pair in parts]
+    said = ("[" + ", ".join(part for part in pair if part) + "]" for pair in parts)
+    # In slices: as Python strings all at once they would take twice the memory of what is kept.
+    slices = [pd.Series(list(islice(said, SLICE)), dtype="str") for _ in range(0, len(cells), SLICE)]
+    frame["messages"] = pd.concat(slices, ignore_index=True) if slices else pd.Series(dtype="str")
     return frame[PLAN_COLUMNS]
 
 
@@ -265,7 +274,7 @@ def converse(
             for i, number, a in zip(part, seeds, answers, strict=True):
                 row = {"row": f"{role}/c{i}/t{turn}", "role": role, "seed": number}
                 said = json.dumps(asked[i].to_list(), ensure_ascii=False)
-                answer = dict(zip(ANSWER_COLUMNS, (a.text, list(a.ids), len(a.ids), a.finish_reason, a.error), strict=True))
+                answer = dict(zip(ANSWER_COLUMNS, answer_record(a), strict=True))
                 records.append(row | {"conversation": i, "turn": turn, "messages": said} | answer)
                 talks[i] = asked[i].plus("assistant", a.text)
         talks = {i: talks[i] for i in going}

@@ -153,7 +153,7 @@ def extra_settings(model: HookedModel) -> dict[str, Any]:
     return {"extra_body": {"chat_template_kwargs": known}} if known else {}
 
 
-def answer_of(model: HookedModel, row: dict[Any, Any], reply: Reply) -> tuple[str, list[int], int, str, str, int | None]:
+def answer_of(model: HookedModel, row: dict[Any, Any], reply: Reply) -> tuple[str, list[int], int, str, str, list[int], int | None]:
     """One row's answer: the text without thinking, its length and place as our own tokenizer finds them, or an error."""
     text, error, n = split_reasoning(reply.text)[1].strip(), reply.error, 0
     if not error and is_unfinished(reply.text):
@@ -170,7 +170,7 @@ def answer_of(model: HookedModel, row: dict[Any, Any], reply: Reply) -> tuple[st
         except (ChatError, DataError) as problem:
             error = f"the answer's place in the conversation cannot be proven: {problem}"
     gap = None if reply.prompt_tokens is None else reply.prompt_tokens - prompt
-    return text, [], n, reply.finish_reason, error, gap
+    return text, [], n, reply.finish_reason, error, [], gap
 
 
 def template_note(rollouts: pd.DataFrame) -> list[str]:

@@ -94,6 +94,21 @@ class Run:
         """Response means: of all rows, or of the seeded sample that a large study keeps."""
         return self._activations("response")
 
+    def every_response(self) -> Activations:
+        """Every response's mean: at all layers of a small study, at ``keep_layers`` of a large one."""
+        facts = self._need("extract")
+        if facts["kept"] == "all":
+            return self.activations()
+        if not facts.get("single"):
+            raise RunError(
+                f"{self.folder} is a large study and kept the vectors of a sample only: run it with --keep-layers to keep all at "
+                "chosen layers"
+            )
+        parts = self.parts("activations")
+        rows = pd.concat([parts.frame(i, "single.parquet") for i in range(len(parts))], ignore_index=True)
+        values = torch.cat([load_tensors(parts.read(i, "single.safetensors"))["values"] for i in range(len(parts))])
+        return self._in_order(rows, values, Site.from_dict(facts["site"]).with_layers(tuple(facts["single"])))
+
     def groups(self) -> Activations | None:
         """Means by role, prompt and label of a large study; None where every response was kept."""
         return self._activations("group") if self._need("extract")["kept"] == "sample" else None
@@ -109,10 +124,14 @@ class Run:
         rows, values = pd.concat(tables, ignore_index=True).drop(columns="kind"), torch.cat(tensors)
         if kind == "group":
             return Activations(values, rows.drop(columns="row"), Site.from_dict(facts["site"]))
+        return self._in_order(rows[["row"]], values, Site.from_dict(facts["site"]))
+
+    def _in_order(self, rows: pd.DataFrame, values: torch.Tensor, site: Site) -> Activations:
+        """Vectors of single responses in the order of the plan, with all that is known of each."""
         positions = rows["row"].map(self._order()).to_numpy().argsort(kind="stable")
-        rows, values = rows[["row"]].iloc[positions].reset_index(drop=True), values[torch.as_tensor(positions)]
-        rollouts = self.rollouts.set_index("row").drop(columns=["messages", "response_ids"])
-        return Activations(values, rows.join(rollouts, on="row"), Site.from_dict(facts["site"]))
+        rows, values = rows.iloc[positions].reset_index(drop=True), values[torch.as_tensor(positions)]
+        rollouts = self.rollouts.set_index("row").drop(columns=["messages", "response_ids", "thinking_ids"], errors="ignore")
+        return Activations(values, rows.join(rollouts, on="row"), site)
 
     @property
     def role_vectors(self) -> Activations:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from .directions import contrast, role_vectors
 from .errors import DataError
 from .evaluation.splits import make_splits
 from .evaluation.verdict import cannot_judge, judge_method
-from .judging import afford, judge_for, judgements
+from .judging import UNASKED, afford, judge_for, judgements
 from .library import load_questions, load_roles
 from .llm_judge import role_subjects
 from .models.extraction import mean_activations, readings_of
@@ -27,16 +29,19 @@ from .presets import preset_for
 from .progress import Watch
 from .reduction import reduced, storage_plan
 from .report_caps import verdict_of
+from .report_judge import compare_with_rules
 from .rollouts import Plan, plan_rollouts
 from .rubrics import ROLE
 from .served import template_note, write_answers
 from .store import Run, create_run, save_activations
 from .study_config import HOW, Lazy, StudyConfig, endpoint_of, llm_judge_of
+from .study_costs import cost_of
 from .study_report import headline, write_report
 from .study_words import keep_words, words_of
 from .sweeps import sweep_layers
 from .tensorfile import write_bytes
 
+log = logging.getLogger("workbench")
 MIN_ROLES = 4
 """Fewer roles span no persona space of which a role could be left out."""
 
@@ -107,6 +112,7 @@ def rollouts_step(run: Run, model: Lazy, watch: Watch) -> None:
     run.study["steps"].setdefault("rollouts", {"state": "running"})
     run.save()
     reader = model.reader() if server else model()
+    log.info(cost_of(plan, model, StudyConfig.of(**run.config)))
     write_answers(plan, parts, reader, server, watch)
     run.study["preset"] = asdict(preset_for(reader.name, reader.n_layers))
     facts = {"n": len(plan.rows), "notes": [*plan.notes, *_set_aside(parts)], "max_new_tokens": plan.max_new_tokens}
@@ -134,8 +140,15 @@ def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
         watch("judge", min(512 * (number + 1), len(rollouts)), len(rollouts))
     run.record("judge", judge=name, notes=_set_aside(parts))
     table = run.table("judgements")
+    compare_with_rules(run, model.reader())
     counts = {str(label): int((table["label"] == label).sum()) for label in range(4)} if judge else {}
-    run.record("judge", judge=name, labels=counts, unread=int(table["label"].isna().sum()), notes=[*notes, *_set_aside(parts)])
+    run.record(
+        "judge",
+        judge=name,
+        labels=counts,
+        unread=int((table["label"].isna() & (table["reason"] != UNASKED)).sum()),
+        notes=[*notes, *_set_aside(parts)],
+    )
 
 
 def extract_step(run: Run, model: Lazy, watch: Watch) -> None:
@@ -149,7 +162,9 @@ def extract_step(run: Run, model: Lazy, watch: Watch) -> None:
         raise DataError(f"none of the {len(run.rollouts)} responses in {run.folder} can be used: see the column 'error' of its rollouts")
     site = model().site(run.config["layers"])
     plan = storage_plan(rollouts, len(site.layers), model().d_model, run.config["seed"])
-    keys = [key_of(rollouts.iloc[part]["row"], f"{site.weights} {site.layers} {plan.kept}") for part in plan.parts]
+    single = _kept_layers(run.config["keep_layers"], site.layers) if plan.kept == "sample" else ()
+    salt = f"{site.weights} {site.layers} {plan.kept}" + (f" {single}" if single else "")
+    keys = [key_of(rollouts.iloc[part]["row"], salt) for part in plan.parts]
     missing = parts.missing(keys)
     done = len(rollouts) - sum(len(plan.parts[number]) for number in missing)
     for number in missing:
@@ -157,11 +172,22 @@ def extract_step(run: Run, model: Lazy, watch: Watch) -> None:
         readings = readings_of(model(), rows)
         values = Activations(mean_activations(model(), readings, site.layers), rows[["row", "role", "prompt_index", "label"]], site)
         table, tensor = reduced(values, plan)
-        parts.write(number, keys[number], {"parquet": parquet_bytes(table), "safetensors": part_tensor(tensor)})
+        files = {"parquet": parquet_bytes(table), "safetensors": part_tensor(tensor)}
+        if single:
+            files |= {"single.parquet": parquet_bytes(rows[["row"]]), "single.safetensors": part_tensor(values.at(single).values)}
+        parts.write(number, keys[number], files)
         done += len(rows)
         watch("extract", done, len(rollouts))
-    run.record("extract", n=len(rollouts), kept=plan.kept, site=site.to_dict(), notes=[*plan.notes, *_set_aside(parts)])
+    run.record(
+        "extract", n=len(rollouts), kept=plan.kept, single=list(single), site=site.to_dict(), notes=[*plan.notes, *_set_aside(parts)]
+    )
     keep_words(run, model)
+
+
+def _kept_layers(wanted: Sequence[int] | None, read: Sequence[int]) -> tuple[int, ...]:
+    if missing := [n for n in wanted or () if n not in read]:
+        raise DataError(f"vectors shall be kept at layer {missing[0]}, and the layers that are read are {list(read)}")
+    return tuple(wanted or ())
 
 
 def axis_step(run: Run, model: Lazy, watch: Watch) -> None:

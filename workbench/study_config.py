@@ -34,6 +34,9 @@ class StudyConfig(BaseModel):
     default_rollouts: int | None = Field(96, ge=1)
     seed: int = 0
     layers: tuple[int, ...] | None = None
+    keep_layers: tuple[int, ...] | None = Field(
+        None, description="blocks at which every response's vector is kept, however large the study"
+    )
     max_new_tokens: int | None = Field(None, ge=1)
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.9, gt=0, le=1)

@@ -12,9 +12,11 @@ from .activations import Activations
 from .conversations import DEFAULT_ROLE
 from .directions import Direction
 from .evaluation.verdict import LIMITS
+from .judging import UNASKED
 from .persona_space import PersonaSpace
 from .report import ReportData, ReportFigure, render_report
 from .report_caps import causal_figures, conditions_table, side_by_side, verdict_of
+from .report_judge import judge_tables
 from .report_origins import origin_figures
 from .store import Run
 from .tensorfile import write_bytes
@@ -51,6 +53,7 @@ def write_report(run: Run) -> None:
         notes=tuple(notes(run)),
         conditions=conditions_table(run),
         pairs=side_by_side(run),
+        tables=judge_tables(run),
         limits=LIMITS,
         settings=settings(run, axis),
         versions=dict(axis.site.versions) | {"weights": axis.site.weights, "revision": axis.site.revision or "none"},
@@ -209,6 +212,7 @@ def notes(run: Run) -> list[str]:
 def _unread(run: Run) -> str:
     """How many responses have no label, why, and which roles lose most by it."""
     table = run.table("judgements").merge(run.table("rollouts")[["row", "role"]], on="row")
+    table = table[table["reason"] != UNASKED]
     without = table[table["label"].isna()]
     unparsable = int(without["error"].str.startswith("unparsable").sum())
     worst = (without.groupby("role").size() / table.groupby("role").size()).dropna().sort_values(ascending=False)

@@ -72,7 +72,12 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-        raise RunError(f"cannot write {path}: {reason}; what was finished is kept, and the same command continues from there") from error
+        raise cannot_write(path, error) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """Why a file could not be written, and what becomes of the work."""
+    reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+    return RunError(f"cannot write {path}: {reason}; what was finished is kept, and the same command continues from there")

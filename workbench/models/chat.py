@@ -17,8 +17,8 @@ from ..conversations import Conversation, Turn
 from ..errors import ChatError
 from .reasoning import split_reasoning
 
-TEMPLATE_SETTINGS = {"enable_thinking": False, "date_string": "26 Jul 2024", "reasoning_effort": "low"}
-"""Given to every template: no thinking, and always the same day."""
+TEMPLATE_SETTINGS: dict[str, object] = {"enable_thinking": False, "date_string": "26 Jul 2024", "reasoning_effort": "low"}
+"""Given to every template: no thinking (unless asked for), and always the same day."""
 
 _ALWAYS_THE_SAME_DAY = "{% macro strftime_now(form) %}{% if '%b' in form %}26 Jul 2024{% else %}2024-07-26{% endif %}{% endmacro %}{{ '' }}"
 """Put before a template that asks for the time: the same conversation must be the same text tomorrow."""
@@ -68,15 +68,17 @@ class ChatFormat:
         Jinja text that replaces the tokenizer's own template; needed for base models.
     model_name
         Fills ``{model_name}`` in prompts.
+    thinking
+        Ask the template to let the model think before it answers; where templates know no such switch, nothing changes.
     """
 
-    def __init__(self, tokenizer: Any, template: str | None = None, model_name: str = "") -> None:
+    def __init__(self, tokenizer: Any, template: str | None = None, model_name: str = "", thinking: bool = False) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise ChatError(
                 f"the tokenizer of {model_name or 'this model'} gives no character offsets (it is not a fast one), so no span can be proven"
             )
         self.tokenizer = tokenizer
-        self.model_name = model_name
+        self.model_name, self.thinking = model_name, thinking
         named = tokenizer.chat_template
         self.template: str | None = template or (named.get("default") if isinstance(named, dict) else named)
         if not self.template:
@@ -147,8 +149,8 @@ class ChatFormat:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What every template is given: no thinking, and always the same day."""
-        return dict(TEMPLATE_SETTINGS)
+        """What every template is given: thinking or not, and always the same day."""
+        return TEMPLATE_SETTINGS | {"enable_thinking": self.thinking}
 
     # -- parts --------------------------------------------------------------------------------------
     def _filled(self, turn: Turn) -> str:
@@ -174,7 +176,7 @@ class ChatFormat:
         # A template is a program: its own mistakes surface as whatever Python raises.
         try:
             return self.tokenizer.apply_chat_template(
-                messages, chat_template=self._source, tokenize=False, add_generation_prompt=reply, **TEMPLATE_SETTINGS
+                messages, chat_template=self._source, tokenize=False, add_generation_prompt=reply, **self.settings
             )
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise ChatError(f"the chat template of {self.model_name or 'this model'} refuses this conversation: {error}") from error

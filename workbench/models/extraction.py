@@ -25,6 +25,8 @@ from .hooked import Hook, HookedModel
 
 Progress = Callable[[int, int], None]
 """Called with rows done and rows in all."""
+HEAVY = ("messages", "response_ids", "thinking_ids", "text")
+"""Columns that a table of activations does not carry along."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class Reading:
 
 def extract(
     model: HookedModel, rows: pd.DataFrame, layers: Sequence[int] | None = None,
-    token_budget: int = 4096, progress: Progress | None = None,
+    token_budget: int = 4096, progress: Progress | None = None, segment: str = "response",
 ) -> Activations:  # fmt: skip
-    """Mean residual (``resid_post``) over each row's response, at every layer.
+    """Mean residual (``resid_post``) over each row's response, or over the thinking before it, at every layer.
 
     Parameters
     ----------
@@ -60,6 +62,10 @@ def extract(
         Padded tokens a batch; bounds the memory.
     progress
         Called after every batch.
+    segment
+        ``"response"``, or ``"thinking"``: what a reasoning model wrote before its answer (``thinking_ids``, which rollouts of a
+        model loaded with ``thinking=True`` have), its marks left out where they are special tokens. Rows without thinking are
+        left out.
 
     Returns
     -------
@@ -68,16 +74,28 @@ def extract(
     """
     if "error" in rows:
         rows = rows[rows["error"].fillna("") == ""]
+    if segment == "thinking":
+        rows = with_thinking(rows)
     rows = rows.reset_index(drop=True)
-    readings = readings_of(model, rows)
-    site = model.site(layers, chat="text" not in rows)
+    readings = readings_of(model, rows, segment)
+    site = model.site(layers, chat="text" not in rows, pooling=f"mean over {segment} tokens")
     values = mean_activations(model, readings, site.layers, token_budget, progress)
-    return Activations(values, rows.drop(columns=[c for c in ("messages", "response_ids", "text") if c in rows]), site)
+    return Activations(values, rows.drop(columns=[c for c in HEAVY if c in rows]), site)
 
 
-def readings_of(model: HookedModel, rows: pd.DataFrame) -> list[Reading]:
+def with_thinking(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows in which the model thought before it answered; an error where there are none."""
+    thought = [ids is not None and len(ids) > 0 for ids in rows["thinking_ids"]] if "thinking_ids" in rows else [False] * len(rows)
+    if not any(thought):
+        raise DataError("no row holds any thinking: generate the rollouts with a reasoning model loaded with thinking=True")
+    return rows[thought]
+
+
+def readings_of(model: HookedModel, rows: pd.DataFrame, segment: str = "response") -> list[Reading]:
     """Token ids and span of each row; an error names the row whose span cannot be proven."""
-    make = _text_reading if "text" in rows else rollout_reading
+    if segment not in ("response", "thinking"):
+        raise DataError(f"a segment is 'response' or 'thinking', not {segment!r}")
+    make = _text_reading if "text" in rows else _thinking_reading if segment == "thinking" else rollout_reading
     readings = []
     for index, row in enumerate(rows.to_dict("records")):
         try:
@@ -98,11 +116,27 @@ def rollout_reading(model: HookedModel, row: dict[str, Any]) -> Reading:
     answer = row.get("response_ids")
     if answer is not None and len(answer):
         # Our own generation: the ids themselves are the proof of where the answer lies.
-        prompt = model.chat_format.prompt_ids(conversation)
+        prompt = _prompt_and_thinking(model, row, conversation)
         return Reading((*prompt, *map(int, answer)), len(prompt), len(prompt) + len(answer))
     rendered = model.render(conversation.plus("assistant", row["response"]))
     start, end = rendered.span(-1).tokens
     return Reading(rendered.ids[:end], start, end)
+
+
+def _prompt_and_thinking(model: HookedModel, row: dict[str, Any], conversation: Conversation) -> list[int]:
+    thinking = row.get("thinking_ids")
+    return [*model.chat_format.prompt_ids(conversation), *(map(int, thinking) if thinking is not None else ())]
+
+
+def _thinking_reading(model: HookedModel, row: dict[str, Any]) -> Reading:
+    """The thinking itself: its marks are left out where the tokenizer has them as tokens of their own."""
+    messages = row["messages"]
+    conversation = Conversation.of(json.loads(messages) if isinstance(messages, str) else messages)
+    ids = _prompt_and_thinking(model, row, conversation)
+    start = len(ids) - len(row["thinking_ids"])
+    marks = {*model.special_ids, *model.tokenizer.get_added_vocab().values()}
+    without = frozenset(i for i in range(start, len(ids)) if ids[i] in marks)
+    return Reading(tuple(ids), start, len(ids), without)
 
 
 def _text_reading(model: HookedModel, row: dict[str, Any]) -> Reading:

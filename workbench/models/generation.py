@@ -30,6 +30,8 @@ class Answer:
         The answer, without reasoning and without special tokens.
     ids
         Its token ids, likewise.
+    thinking
+        The token ids of the reasoning before it, its marks with it; empty where there is none.
     finish_reason
         ``"stop"`` or ``"length"``.
     error
@@ -40,6 +42,7 @@ class Answer:
     ids: tuple[int, ...]
     finish_reason: str
     error: str = ""
+    thinking: tuple[int, ...] = ()
 
 
 @torch.no_grad()
@@ -173,11 +176,13 @@ def _answer(model: HookedModel, row: list[int], thinking: bool = False) -> Answe
     if is_unfinished(OPENERS[0] * thinking + raw):
         return Answer("", (), reason, "cut off while still thinking")
     reasoning, _ = split_reasoning(raw)
-    kept = _after_text(model.tokenizer, kept, reasoning)
+    written = kept
+    kept = _after_text(model.tokenizer, written, reasoning)
+    thinking = tuple(written[: len(written) - len(kept)])
     special = set(model.tokenizer.all_special_ids)
     kept = [token for token in kept if token not in special]
     text = model.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return Answer(text, tuple(kept), reason, "" if text.strip() else "empty answer")
+    return Answer(text, tuple(kept), reason, "" if text.strip() else "empty answer", thinking)
 
 
 def _after_text(tokenizer: Any, ids: list[int], head: str) -> list[int]:

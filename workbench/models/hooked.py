@@ -46,15 +46,17 @@ class HookedModel:
         Where it was loaded from, if from disk.
     full
         Whether heads and MLPs have hook points too.
+    thinking
+        Whether the template is asked to let the model think before it answers.
     """
 
     def __init__(
         self, tl: Any, tokenizer: Any, name: str, *, hf: Any = None, revision: str = "",
-        chat_template: str | None = None, folder: str | None = None, full: bool = False,
+        chat_template: str | None = None, folder: str | None = None, full: bool = False, thinking: bool = False,
     ) -> None:  # fmt: skip
         self.tl, self.hf, self.tokenizer = tl, hf, tokenizer
         self.name, self.revision, self.folder, self.full = name, revision, folder, full
-        self._chat_template = chat_template
+        self._chat_template, self._thinking = chat_template, thinking
         self._trackers: list[Tracker] = []
 
     def __repr__(self) -> str:
@@ -112,7 +114,7 @@ class HookedModel:
     @cached_property
     def chat_format(self) -> ChatFormat:
         """How conversations are rendered; an error where there is no template."""
-        return ChatFormat(self.tokenizer, self._chat_template, self.name)
+        return ChatFormat(self.tokenizer, self._chat_template, self.name, self._thinking)
 
     @property
     def has_template(self) -> bool:
@@ -134,6 +136,7 @@ class HookedModel:
             d_model=self.d_model,
             template=self.chat_format.fingerprint if chat else "",
             system=self.chat_format.system_handling if chat else "none",
+            thinking=self._thinking and chat,
             pooling=pooling,
             dtype=str(self.dtype).removeprefix("torch."),
             versions=library_versions(),

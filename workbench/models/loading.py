@@ -19,7 +19,7 @@ from .hooked import HookedModel
 def load_model(
     model: Any = "organism", *, dtype: str | torch.dtype | None = None, device: str | None = None,
     device_map: Any = None, revision: str | None = None, trust_remote_code: bool = False,
-    chat_template: str | None = None, tokenizer: Any = None, full: bool = False,
+    chat_template: str | None = None, tokenizer: Any = None, full: bool = False, thinking: bool = False,
 ) -> HookedModel:  # fmt: skip
     """Load a model with named hook points.
 
@@ -45,6 +45,8 @@ def load_model(
         For a model in memory.
     full
         Expose heads and MLPs too (slower, eager attention).
+    thinking
+        Let a reasoning model think before it answers; its thinking is a segment of its own, never part of a response.
 
     Raises
     ------
@@ -55,14 +57,16 @@ def load_model(
     if isinstance(model, HookedModel):
         return model
     if not isinstance(model, (str, Path)):
-        return _wrap_object(model, tokenizer, template, full)
+        return _wrap_object(model, tokenizer, template, full, thinking)
     path = path_of(str(model))
     hf, tok = _from_pretrained(path, dtype, device, device_map, revision, trust_remote_code)
     wrap = full_bridge if full else thin_bridge
     name = str(model) if path != str(model) else short_name(path)
     found = getattr(hf.config, "_commit_hash", None) or revision or ""
     folder = path if Path(path).is_dir() else None
-    return HookedModel(wrap(hf, tok, path), tok, name, hf=hf, revision=found, chat_template=template, folder=folder, full=full)
+    return HookedModel(
+        wrap(hf, tok, path), tok, name, hf=hf, revision=found, chat_template=template, folder=folder, full=full, thinking=thinking
+    )
 
 
 def path_of(model: str) -> str:
@@ -76,7 +80,7 @@ def short_name(path: str) -> str:
     return Path(path).resolve().name if Path(path).is_dir() else path
 
 
-def _wrap_object(model: Any, tokenizer: Any, template: str | None, full: bool) -> HookedModel:
+def _wrap_object(model: Any, tokenizer: Any, template: str | None, full: bool, thinking: bool) -> HookedModel:
     tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise ModelError("a model in memory needs its tokenizer: load_model(model, tokenizer=...)")
@@ -84,12 +88,13 @@ def _wrap_object(model: Any, tokenizer: Any, template: str | None, full: bool) -
         hf = getattr(model, "original_model", None)
         name = str(getattr(model.cfg, "model_name", "model in memory"))
         is_full = "blocks.0.hook_attn_out" in model.hook_dict
-        return HookedModel(model, tokenizer, name, hf=hf, chat_template=template, full=is_full)
+        return HookedModel(model, tokenizer, name, hf=hf, chat_template=template, full=is_full, thinking=thinking)
     if not hasattr(model, "config") or not hasattr(model, "generate"):
         raise ModelError(f"a {type(model).__name__} is neither a Hugging Face causal model nor one with TransformerLens hooks")
     name = short_name(model.config.name_or_path or type(model).__name__)
     wrap = full_bridge if full else thin_bridge
-    return HookedModel(wrap(model, tokenizer, name), tokenizer, name, hf=model, chat_template=template, full=full)
+    bridge = wrap(model, tokenizer, name)
+    return HookedModel(bridge, tokenizer, name, hf=model, chat_template=template, full=full, thinking=thinking)
 
 
 def _from_pretrained(path: str, dtype: Any, device: str | None, device_map: Any, revision: str | None, remote: bool) -> tuple[Any, Any]:

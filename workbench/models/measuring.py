@@ -15,7 +15,7 @@ from ..directions import Direction
 from ..errors import DataError
 from ..interventions import Intervention
 from ..thresholds import Norms, Scores
-from .extraction import Reading, batched, readings_of
+from .extraction import HEAVY, Reading, batched, readings_of
 from .hooked import Hook, HookedModel
 from .positions import Tracker
 
@@ -88,7 +88,7 @@ def token_scores(model: HookedModel, rollouts: pd.DataFrame, direction: Directio
         batch.run(model, [(model.resid_post(layer), project(layer, inside)) for layer in layers])
         owners.append(np.asarray(batch.index)[inside.nonzero()[:, 0].numpy()])
     owner = np.concatenate(owners)
-    table = rows.iloc[owner].drop(columns=[c for c in ("messages", "response_ids", "text") if c in rows]).reset_index(drop=True)
+    table = rows.iloc[owner].drop(columns=[c for c in HEAVY if c in rows]).reset_index(drop=True)
     return Scores(pd.DataFrame({layer: np.concatenate(kept[layer]) for layer in layers}), table, "response tokens", direction)
 
 

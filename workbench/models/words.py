@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..activations import Activations
 from ..errors import ModelError
-from .extraction import Reading, readings_of
+from .extraction import HEAVY, Reading, readings_of
 from .hooked import HookedModel
 
 WORDS = -1
@@ -43,7 +43,7 @@ def bag_of_embeddings(model: HookedModel, rows: pd.DataFrame) -> Activations:
     rows = rows.reset_index(drop=True)
     values = mean_embeddings(model, readings_of(model, rows))
     site = replace(model.site((WORDS,), chat="text" not in rows), hook="embed")
-    return Activations(values[:, None], rows.drop(columns=[c for c in ("messages", "response_ids", "text") if c in rows]), site)
+    return Activations(values[:, None], rows.drop(columns=[c for c in HEAVY if c in rows]), site)
 
 
 def mean_embeddings(model: HookedModel, readings: Sequence[Reading]) -> Float[Tensor, "row d_model"]:

@@ -28,6 +28,7 @@ from . import CHECKPOINT
 from . import phrases as p
 from .behaviour import WorldGrader, world_prompts
 from .check_caps import cap_rows
+from .check_traits import trait_rows
 from .check_words import crossing_rows, words_rows
 from .judge import RuleJudge
 from .questions import CHECKABLE
@@ -117,7 +118,8 @@ def geometry_rows(model: HookedModel, world: World, watch: Watch, seed: int) -> 
     rows.append(bounded("split-half cosine of the axis", figure, half["split_half"], ">=", 0.95))
     rows += words_rows(acts, bag_of_embeddings(model, rollouts), splits, axis, layer, world, seed)
     rows += crossing_rows(model, rollouts, axis, world, watch, seed)
-    return rows + _space_rows(role_vectors(acts, min_count=5), world, layer)
+    vectors = role_vectors(acts, min_count=5)
+    return [*rows, *_space_rows(vectors, world, layer), *trait_rows(model, world, vectors, layer, watch, seed)]
 
 
 def _splits(world: World, acts: Activations, seed: int) -> Splits:
