@@ -78,7 +78,7 @@ def test_a_part_costs_a_line_however_many_there_are(tmp_path):
     for number in range(60):
         parts.write(number, "0" * 24, {"parquet": b"x"})
         sizes.append((tmp_path / "parts.jsonl").stat().st_size)
-    grown = {b - a for a, b in zip(sizes, sizes[1:], strict=False)}
+    grown = {b - a for a, b in pairwise(sizes)}
     assert max(grown) - min(grown) <= 1  # the number of a part gets a digit longer
 
 

@@ -17,6 +17,7 @@ _HOME = {
     "Conversation": "conversations",
     "Direction": "directions",
     "Endpoint": "models.endpoint",
+    "EndpointUser": "simulated_users",
     "Evaluation": "evaluation.conditions",
     "Floor": "interventions",
     "Grader": "evaluation.grading",
@@ -25,6 +26,8 @@ _HOME = {
     "Judgement": "conversations",
     "LLMGrader": "llm_grader",
     "LLMJudge": "llm_judge",
+    "ModelUser": "simulated_users",
+    "Monitor": "monitor",
     "Norms": "thresholds",
     "Outcome": "evaluation.grading",
     "PersonaSpace": "persona_space",
@@ -34,17 +37,21 @@ _HOME = {
     "RuleJudge": "organism.judge",
     "Run": "store",
     "Site": "activations",
+    "Task": "simulation",
     "Threshold": "thresholds",
     "Trait": "conversations",
+    "Transcripts": "transcripts",
     "Turn": "conversations",
     "WhoOrWhat": "decomposition",
     "WorkbenchError": "errors",
     "WorldGrader": "organism.behaviour",
     "attribution": "models.attribution",
     "bag_of_embeddings": "models.words",
+    "band_of": "trajectories",
     "cap": "interventions",
     "contrast": "directions",
-    "converse": "rollouts",
+    "converse": "simulation",
+    "drift_tasks": "simulation",
     "evaluate": "evaluation.conditions",
     "export_gguf": "control_vectors",
     "export_published": "published",
@@ -54,6 +61,7 @@ _HOME = {
     "judge": "judging",
     "load_behaviours": "evaluation.prompts",
     "load_caps": "published",
+    "load_conversations": "transcripts",
     "load_model": "models.loading",
     "load_prompts": "evaluation.prompts",
     "load_questions": "library",
@@ -64,10 +72,15 @@ _HOME = {
     "open_run": "store",
     "patching": "models.patching",
     "preset_for": "presets",
+    "repeatability": "repeats",
+    "repeated_replies": "repeats",
+    "replay": "simulation",
     "residual_norms": "models.measuring",
     "role_vectors": "directions",
     "run_study": "study",
     "run_tasks": "evaluation.capabilities",
+    "save_conversations": "transcripts",
+    "simulate": "simulation",
     "split_prompts": "evaluation.prompts",
     "sweep_layers": "sweeps",
     "sweep_strengths": "steering",
@@ -75,6 +88,7 @@ _HOME = {
     "token_activations": "models.extraction",
     "token_scores": "models.measuring",
     "trait_vectors": "study_traits",
+    "trajectory": "trajectories",
     "under_personas": "evaluation.prompts",
     "who_or_what": "decomposition",
     "world_prompts": "organism.behaviour",
@@ -136,6 +150,7 @@ if TYPE_CHECKING:
     from .models.measuring import token_scores as token_scores
     from .models.patching import patching as patching
     from .models.words import bag_of_embeddings as bag_of_embeddings
+    from .monitor import Monitor as Monitor
     from .organism.behaviour import WorldGrader as WorldGrader
     from .organism.behaviour import world_prompts as world_prompts
     from .organism.judge import RuleJudge as RuleJudge
@@ -144,8 +159,16 @@ if TYPE_CHECKING:
     from .published import export_published as export_published
     from .published import import_published as import_published
     from .published import load_caps as load_caps
-    from .rollouts import converse as converse
+    from .repeats import repeatability as repeatability
+    from .repeats import repeated_replies as repeated_replies
     from .rollouts import generate_rollouts as generate_rollouts
+    from .simulated_users import EndpointUser as EndpointUser
+    from .simulated_users import ModelUser as ModelUser
+    from .simulation import Task as Task
+    from .simulation import converse as converse
+    from .simulation import drift_tasks as drift_tasks
+    from .simulation import replay as replay
+    from .simulation import simulate as simulate
     from .steering import sweep_strengths as sweep_strengths
     from .store import Run as Run
     from .store import open_run as open_run
@@ -155,6 +178,11 @@ if TYPE_CHECKING:
     from .thresholds import Norms as Norms
     from .thresholds import Threshold as Threshold
     from .thresholds import threshold as threshold
+    from .trajectories import band_of as band_of
+    from .trajectories import trajectory as trajectory
+    from .transcripts import Transcripts as Transcripts
+    from .transcripts import load_conversations as load_conversations
+    from .transcripts import save_conversations as save_conversations
 
 
 def __getattr__(name: str) -> Any:

@@ -22,8 +22,8 @@ from .llm_grader import LLMGrader
 from .models.extraction import extract
 from .models.hooked import HookedModel
 from .models.measuring import token_scores
-from .rollouts import converse
 from .rubrics import DEED
+from .simulation import converse
 from .store import Run
 from .study_config import llm_judge_of
 from .thresholds import Scores

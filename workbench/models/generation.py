@@ -178,11 +178,11 @@ def _answer(model: HookedModel, row: list[int], thinking: bool = False) -> Answe
     reasoning, _ = split_reasoning(raw)
     written = kept
     kept = _after_text(model.tokenizer, written, reasoning)
-    thinking = tuple(written[: len(written) - len(kept)])
+    thought = tuple(written[: len(written) - len(kept)])
     special = set(model.tokenizer.all_special_ids)
     kept = [token for token in kept if token not in special]
     text = model.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return Answer(text, tuple(kept), reason, "" if text.strip() else "empty answer", thinking)
+    return Answer(text, tuple(kept), reason, "" if text.strip() else "empty answer", thought)
 
 
 def _after_text(tokenizer: Any, ids: list[int], head: str) -> list[int]:

@@ -258,6 +258,20 @@ class HookedModel:
                 self.tl(ids, return_type=None)
 
     @torch.no_grad()
+    def prefill(self, ids: Int[Tensor, "batch pos"], spans: Sequence[tuple[int, int]] | None, chunk: int, cache: Any = None) -> Any:
+        """Run the blocks as :meth:`body` does, `chunk` tokens at a time, and return the cache, which the next call can go on from.
+
+        With a cache, `spans` count from the beginning of the whole text.
+        """
+        if self.hf is None:
+            raise ModelError("only Hugging Face models keep a cache: give the whole text to body()")
+        ids = ids.to(self.device)
+        with self._declared(ids, spans):
+            for start in range(0, ids.shape[1], chunk):
+                cache = self.hf.base_model(input_ids=ids[:, start : start + chunk], past_key_values=cache, use_cache=True).past_key_values
+        return cache
+
+    @torch.no_grad()
     def logits(self, ids: Int[Tensor, "batch pos"], spans: Sequence[tuple[int, int]] | None = None, counted_from: int = 0) -> Tensor:
         """Logits [batch, pos, vocab] of right-padded token ids, hooks firing; `spans` as in :meth:`body`.
 
