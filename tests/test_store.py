@@ -1,4 +1,5 @@
 import errno
+from itertools import pairwise
 
 import pandas as pd
 import pytest

@@ -108,7 +108,8 @@ def afford(judge: Judge | None, rollouts: pd.DataFrame) -> list[str]:
     """What judging all rollouts with a language model will take, in a sentence; an error where it is more than its budget."""
     if not isinstance(judge, LLMJudge):
         return []
-    usable = rollouts[(rollouts["error"] == "") & [_asked_of(judge, str(role)) for role in rollouts["role"]]]
+    asked = pd.Series([_asked_of(judge, str(role)) for role in rollouts["role"]], index=rollouts.index)
+    usable = rollouts[(rollouts["error"] == "") & asked]
     cases = [Case(*row) for row in zip(usable["role"], map(question_of, usable["messages"]), usable["response"], strict=True)]
     n, read, written = judge.estimate(cases)
     if judge.budget is not None and read + written > judge.budget:
