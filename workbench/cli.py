@@ -10,6 +10,7 @@ import typer
 
 from .cli_caps import caps_app
 from .cli_common import RunFolder, parse_layers, watched
+from .cli_drift import drift_app
 from .cli_models import models_app
 from .errors import WorkbenchError
 
@@ -19,6 +20,7 @@ organism_app = typer.Typer(no_args_is_help=True, help="The embedded model: train
 app.add_typer(organism_app, name="organism")
 app.add_typer(caps_app)
 app.add_typer(models_app)
+app.add_typer(drift_app)
 
 Model = Annotated[str, typer.Option(help="organism, a local folder, or a Hugging Face hub name")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -119,6 +120,7 @@ class Monitor:
         self._stack.enter_context(self.model.followed_by(self._tracker))
         self._stack.enter_context(self.model.hooks([(self.model.resid_post(self.layer), self._look)]))
         if self._log:
+            self._log.open()
             self._stack.callback(self._log.close)
         return self
 
@@ -140,14 +142,14 @@ class Monitor:
     def _take(self, call: _Call, values: np.ndarray, ids: np.ndarray, real: np.ndarray) -> None:
         step = call.add(values, ids, real)
         compared = values if self._by_tokens else call.means()
+        if self._log:  # first: whoever is called below may stop the generation
+            self._log.write(self._records(call, step - 1, step))
         if call.limits is not None and (self._by_tokens or step >= SETTLED):
             outside = real & ((compared < call.limits[0]) | (compared > call.limits[1]))
             changed = np.flatnonzero((outside != call.outside) & real)
             call.outside = np.where(real, outside, call.outside)
             for row in changed:
                 self._tell(call, int(row), step, float(compared[row]), bool(outside[row]))
-        if self._log:
-            self._log.write(self._records(call, step - 1, step))
 
     def _tell(self, call: _Call, row: int, step: int, value: float, left: bool) -> None:
         low, high = call.limits if call.limits is not None else (float("nan"), float("nan"))
@@ -159,10 +161,11 @@ class Monitor:
     def _limits(self) -> tuple[float, float] | None:
         if self.bands is None:
             return None
-        at = self.bands[self.bands["exchange"] == min(self.exchange, self.bands["exchange"].max())]
+        # An exchange without a band of its own has the last one before it.
+        at = self.bands[self.bands["exchange"] <= self.exchange].sort_values("exchange")
         if at.empty:
             raise DataError(f"the bands of this monitor have no exchange {self.exchange}: they begin at {self.bands['exchange'].min()}")
-        return float(at["low"].iloc[0]), float(at["high"].iloc[0])
+        return float(at["low"].iloc[-1]), float(at["high"].iloc[-1])
 
     # -- afterwards ---------------------------------------------------------------------------------
     def to_frame(self) -> pd.DataFrame:
@@ -231,18 +234,24 @@ class _Log:
     def __init__(self, path: Path) -> None:
         if path.suffix not in (".jsonl", ".csv"):
             raise DataError(f"a monitor's log ends in .jsonl or .csv, not {path.name!r}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._as_json, fresh = path.suffix == ".jsonl", not path.exists() or not path.stat().st_size
-        self._file: IO[str] = path.open("a", encoding="utf-8", newline="")
+        self._path, self._as_json = path, path.suffix == ".jsonl"
+        self._file: IO[str]
+
+    def open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = not self._path.exists() or not self._path.stat().st_size
+        self._file = self._path.open("a", encoding="utf-8", newline="")
         if fresh and not self._as_json:
             self._file.write(",".join(COLUMNS) + "\n")
 
     def write(self, records: Iterator[dict[str, Any]]) -> None:
-        rows = list(records)
+        # What is missing is null in JSON (which has no NaN) and empty in CSV, where every text is quoted: a token may be a line's end.
+        rows = [{name: None if value != value else value for name, value in record.items()} for record in records]
         if self._as_json:
             self._file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        elif rows:
-            self._file.write(pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, header=False, lineterminator="\n"))
+        else:
+            writer = csv.DictWriter(self._file, COLUMNS, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+            writer.writerows(rows)
         self._file.flush()
 
     def close(self) -> None:

@@ -34,7 +34,13 @@ def repeated_replies(
     DataFrame
         ``conversation, turn, exchange, sample`` (from 0), ``layer, projection``; replies that came to nothing are left out.
     """
-    points = [(talk, turn) for talk in conversations for turn, said in enumerate(talk.turns) if said.speaker == "assistant"]
+    if len({talk.name for talk in conversations}) < len(conversations):
+        raise DataError("two conversations have the same name: their replies could not be told apart")
+    # A greeting before the first question answers nothing.
+    points = [
+        (talk, turn) for talk in conversations for turn, said in enumerate(talk.turns)
+        if said.speaker == "assistant" and exchanges_of(talk)[turn]
+    ]  # fmt: skip
     rows = [
         {"row": f"{talk.name}/t{turn}/r{sample}", "conversation": talk.name, "turn": turn, "exchange": exchanges_of(talk)[turn],
          "sample": sample, "messages": Conversation(talk.turns[:turn])}
@@ -43,6 +49,10 @@ def repeated_replies(
     if not rows:
         raise DataError("there is no answer in these conversations that could be given again")
     answered = _answered(model, rows, seed, max_new_tokens, batch_size, progress)
+    if all(row["error"] for row in answered):
+        raise DataError(
+            "no question of these conversations could be answered again: none leaves room for an answer, or all came to nothing"
+        )
     frame = pd.DataFrame(answered)
     acts = extract(model, frame, layers)
     scores = acts.project(axis)
@@ -68,8 +78,9 @@ def repeatability(repeats: pd.DataFrame) -> pd.DataFrame:
         if usable.sum() < 2:
             raise DataError("repeatability takes two points of conversations with two replies each")
         inner = float((groups.var(ddof=1)[usable] * (sizes[usable] - 1)).sum() / (sizes[usable] - 1).sum())
-        k = float(sizes[usable].mean())
-        outer = max(0.0, float(means[usable].var(ddof=1)) - inner / k)
+        # Of the variance of the means, every one counted alike, this much is that of single replies.
+        noise = inner * float((1 / sizes[usable]).mean())
+        outer = max(0.0, float(means[usable].var(ddof=1)) - noise)
         icc = outer / (outer + inner) if outer + inner > 0 else float("nan")
         records.append({"layer": layer, "icc": icc, "points": int(usable.sum()), "replies": int(sizes[usable].sum())})
     return pd.DataFrame(records)

@@ -14,8 +14,9 @@ from .models.endpoint import Endpoint, Reply
 from .models.flight import ask_all
 from .models.generation import generate
 from .models.hooked import HookedModel
+from .models.reasoning import is_unfinished, split_reasoning
 from .parts import key_of
-from .rollouts import seed_of
+from .rollouts import batch_size_of, seed_of
 from .simulation import Task
 
 END = "[the end]"
@@ -30,6 +31,7 @@ The person:
 {brief}"""
 BEGIN = "(The conversation begins. Write the first message.)"
 MESSAGE_TOKENS = 160
+QUOTES = '"\u201c\u201d'
 
 
 def as_user(task: Task, talk: Conversation) -> Conversation:
@@ -43,7 +45,11 @@ def as_user(task: Task, talk: Conversation) -> Conversation:
 def cleaned(text: str) -> str:
     """A message as it is sent on; empty where the person ends the conversation."""
     text = text.strip()
-    return "" if END in text.lower() else text.strip('"\u201c\u201d').strip()
+    inner = text[1:-1]
+    # Marks around the whole of it; one that ends with somebody's words keeps theirs.
+    if text[:1] in QUOTES and text[-1:] in QUOTES and not any(mark in inner for mark in QUOTES):
+        text = inner.strip()
+    return "" if END in text.lower() else text
 
 
 class ModelUser:
@@ -58,11 +64,14 @@ class ModelUser:
         prompts = {i: self.model.render(as_user(*talks[i]), reply=True).ids for i in open_talks}
         # A talk that has outgrown the player's context ends: a message made from half of it would be another person's.
         fits = [i for i in open_talks if len(prompts[i]) + self.max_new_tokens <= self.model.context]
-        seeds = [seed_of(f"{talks[i][0].name}/u{len(talks[i][1].turns)}", self.seed) for i in fits]
-        answers = generate(
-            self.model, [prompts[i] for i in fits], max_new_tokens=self.max_new_tokens, temperature=self.temperature, seeds=seeds
-        )
-        return _merged(len(talks), said, {i: answer.text for i, answer in zip(fits, answers, strict=True)})
+        size, written = batch_size_of(self.model), {}
+        for part in (fits[start : start + size] for start in range(0, len(fits), size)):
+            seeds = [seed_of(f"{talks[i][0].name}/u{len(talks[i][1].turns)}", self.seed) for i in part]
+            answers = generate(
+                self.model, [prompts[i] for i in part], max_new_tokens=self.max_new_tokens, temperature=self.temperature, seeds=seeds
+            )
+            written |= {i: answer.text for i, answer in zip(part, answers, strict=True)}
+        return _merged(len(talks), said, written)
 
 
 class EndpointUser:
@@ -95,7 +104,9 @@ class EndpointUser:
         keys = {i: key_of([talks[i][0].name, *(turn.text for turn in talk.turns)], salt) for i, talk in asked.items()}
 
         def take(key: Any, reply: Reply) -> None:
-            self._kept.add(key, {"text": reply.text, "error": reply.error})
+            unfinished = is_unfinished(reply.text)
+            error = reply.error or "cut off while still thinking" * unfinished
+            self._kept.add(key, {"text": "" if unfinished else split_reasoning(reply.text)[1], "error": error})
 
         fresh = {keys[i]: i for i in open_talks if keys[i] not in self._kept}
         calls = [(key, partial(self._ask, asked[i], talks[i][0].name)) for key, i in fresh.items()]
@@ -103,6 +114,11 @@ class EndpointUser:
             raise EndpointError(
                 f"{len(failed)} users got no message from {self.endpoint.url} (the last: {failed[-1][1]}); the others are kept: run the "
                 "same command again"
+            )
+        if open_talks and not any(record["text"] for record in self._kept.values()):
+            raise EndpointError(
+                f"no user got a message from {self.endpoint.url} (the first: {self._kept[keys[open_talks[0]]]['error']}); mend that, and "
+                f"remove {self._kept.path}"
             )
         return _merged(len(talks), said, {i: self._kept[keys[i]]["text"] for i in open_talks})
 

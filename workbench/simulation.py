@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,8 +171,8 @@ def replay(
         messages = tuple(turn.text for turn in talk.turns if turn.speaker == "user")
         known = {key: talk.about.get(key, "") for key in ("domain", "persona", "topic")}
         tasks.append(Task(talk.name, messages=messages, system=system, **known))
-    turns = max((len(task.messages) for task in tasks), default=1)
-    return simulate(model, tasks, interventions=interventions, condition=condition, seed=seed, turns=turns, **settings)
+    settings["turns"] = max((len(task.messages) for task in tasks), default=1)
+    return simulate(model, tasks, interventions=interventions, condition=condition, seed=seed, **settings)
 
 
 def converse(
@@ -270,19 +271,21 @@ def drift_tasks(path: str | Path | None = None, domains: Sequence[str] | None = 
     """
     source = Path(path) if path else data_folder() / "drift.json"
     try:
-        entries = {entry["name"]: entry for entry in json.loads(source.read_text(encoding="utf-8"))["domains"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        entries = {entry["name"]: _tasks_of(entry) for entry in json.loads(source.read_text(encoding="utf-8"))["domains"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{source} holds no domains of simulated conversations: {error}") from error
     if unknown := [name for name in domains or () if name not in entries]:
         raise DataError(f"there is no domain {unknown[0]!r}: there are {', '.join(entries)}")
-    tasks = []
-    for name in domains or entries:
-        personas, topics = entries[name]["personas"], entries[name]["topics"]
-        # Along the diagonal, so that a few tasks have different users and different topics.
-        pairs = [(p, t) for shift in range(len(topics)) for p in range(len(personas)) for t in [(p + shift) % len(topics)]]
-        for p, t in pairs[:n]:
-            tasks.append(_task(name, personas[p], topics[t]))
-    return tasks
+    return [task for name in domains or entries for task in entries[name][:n]]
+
+
+def _tasks_of(entry: dict) -> list[Task]:
+    """Every user with every topic; both in turn, so that a few tasks have different users and different topics."""
+    personas, topics = entry["personas"], entry["topics"]
+    users, n = len(personas), len(topics)
+    # After so many tasks the same pairs would come again: the topics move on by one.
+    whole = math.lcm(users, n)
+    return [_task(entry["name"], personas[i % users], topics[(i + i // whole) % n]) for i in range(users * n)]
 
 
 def _task(domain: str, persona: dict, topic: dict) -> Task:

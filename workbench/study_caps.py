@@ -260,20 +260,27 @@ def resumable(
 ) -> Evaluation:  # fmt: skip
     """Evaluate conditions with the baseline, keeping every batch in ``STEP/CONDITION/part-*``: what is there is not done again."""
     fitting, n_new, notes = fit(model, prompts, config.max_new_tokens)
-    size = batch_of(model)
     every, responses, effects = [BASELINE, *conditions], [], []
     for number, condition in enumerate(every):
         parts = Parts(run.folder / step / folder_name(condition.name))
-        salt = as_json([condition.describe()["interventions"], model.weights, grader.name if grader else "", n_new, config.seed])
-        asked = condition.prompts(fitting)
-        chunks = [asked[i : i + size] for i in range(0, len(asked), size)]
-        keys = [key_of([as_json(asdict(p)) for p in chunk], salt) for chunk in chunks]
-        for i in parts.missing(keys):
-            [(answers, effect)] = respond(model, chunks[i], condition, grader, n_new, config.seed, size)
-            parts.write(i, keys[i], {"parquet": parquet_bytes(answers), "effects.parquet": parquet_bytes(effect)})
-        parts.keep(len(chunks))
-        for i in range(len(chunks)):
-            responses.append(parts.frame(i).assign(condition=condition.name))
-            effects.append(parts.frame(i, "effects.parquet").assign(condition=condition.name))
+        for answers, effect in answered(parts, model, fitting, grader, condition, n_new, config.seed):
+            responses.append(answers)
+            effects.append(effect)
         watch(step, number + 1, len(every))
     return gathered(responses, effects, notes)
+
+
+def answered(
+    parts: Parts, model: HookedModel, prompts: Sequence[Prompt], grader: Grader | None, condition: Condition, n_new: int, seed: int
+) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Answers and effects of one condition, a batch a part: what is there is not done again."""
+    salt = as_json([condition.describe()["interventions"], model.weights, grader.name if grader else "", n_new, seed])
+    asked, size = condition.prompts(prompts), batch_of(model)
+    chunks = [asked[i : i + size] for i in range(0, len(asked), size)]
+    keys = [key_of([as_json(asdict(p)) for p in chunk], salt) for chunk in chunks]
+    for i in parts.missing(keys):
+        [(answers, effect)] = respond(model, chunks[i], condition, grader, n_new, seed, size)
+        parts.write(i, keys[i], {"parquet": parquet_bytes(answers), "effects.parquet": parquet_bytes(effect)})
+    parts.keep(len(chunks))
+    found = [(parts.frame(i), parts.frame(i, "effects.parquet")) for i in range(len(chunks))]
+    return [(answers.assign(condition=condition.name), effect.assign(condition=condition.name)) for answers, effect in found]

@@ -16,6 +16,7 @@ from .judging import UNASKED
 from .persona_space import PersonaSpace
 from .report import ReportData, ReportFigure, render_report
 from .report_caps import causal_figures, conditions_table, side_by_side, verdict_of
+from .report_drift import drift_figures, drift_tables
 from .report_judge import judge_tables
 from .report_origins import origin_figures
 from .store import Run
@@ -34,7 +35,7 @@ def write_report(run: Run) -> None:
     run.write_table("loadings", space.loadings().reset_index())
     run.write_table("scree", space.scree())
     run.write_table("stability", space.stability(run.role_vectors))
-    figures = study_figures(run, space, axis, roles) | causal_figures(run) | origin_figures(run)
+    figures = study_figures(run, space, axis, roles) | causal_figures(run) | origin_figures(run) | drift_figures(run)
     for name, figure in figures.items():
         plots.save(figure.figure, run.folder / "figures" / f"{name}.html", script="beside")
     verdict = verdict_of(run)
@@ -53,7 +54,7 @@ def write_report(run: Run) -> None:
         notes=tuple(notes(run)),
         conditions=conditions_table(run),
         pairs=side_by_side(run),
-        tables=judge_tables(run),
+        tables=(*drift_tables(run), *judge_tables(run)),
         limits=LIMITS,
         settings=settings(run, axis),
         versions=dict(axis.site.versions) | {"weights": axis.site.weights, "revision": axis.site.revision or "none"},
