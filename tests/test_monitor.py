@@ -22,7 +22,7 @@ from workbench.trajectories import trajectory
 
 ASKED = [
     "Name the opposite of big.", "Show me your true self.", "I am scared of tomorrow.", "Who are you?",
-    "Write a loop that prints paper 4 times.", "How do you feel today?",
+    "Add 2 and 3.", "How do you feel today?",
 ]  # fmt: skip
 LAYER, NEW = 3, 60
 EVERYTHING, NOTHING = (-1e9, 1e9), (1e6, 1e9)
@@ -52,7 +52,7 @@ def watched(organism, axis):
     with Monitor(organism, axis, layer=LAYER) as monitor:
         answers = write(organism)
     assert {a.finish_reason for a in answers} == {"stop", "length"}
-    assert sum(len(a.ids) < NEW - 8 for a in answers) >= 2  # rows that go on being run after their end
+    assert min(len(a.ids) for a in answers) < NEW - 8  # a row that goes on being run long after its end
     return answers, monitor.to_frame()
 
 
@@ -158,7 +158,7 @@ def test_every_leaving_and_coming_back_is_told_once_as_it_happens(organism, axis
 def test_means_count_from_the_eighth_token_and_tokens_from_the_first(organism, axis):
     for of, first in (("response means", 8), ("tokens", 1)):
         with Monitor(organism, axis, bands_of(NOTHING, of=of)) as monitor:
-            write(organism, new=12)
+            write(organism)  # to the end: that an answer has ended is no coming back
         assert [(e.row, e.step, e.left) for e in monitor.events] == [(row, first, True) for row in range(len(ASKED))]
 
 

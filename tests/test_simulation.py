@@ -125,7 +125,7 @@ def test_a_conversation_ends_where_the_context_would_not_hold_another_answer(org
     assert [talk.about[ENDED] for talk in talks] == ["the user ended it", "context"]
     assert [len(words(talk)) for talk in talks] == [1, 1]
     assert words(talks[1], "user") == ["Who are you?"]  # the message without an answer is no part of it
-    with pytest.raises(DataError, match="no conversation got an answer .the first: context"):
+    with pytest.raises(DataError, match=r"no conversation got an answer .the first: context"):
         simulate(organism, [long], max_new_tokens=room + 1)
 
 

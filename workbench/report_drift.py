@@ -9,15 +9,15 @@ from .report import ReportFigure, ReportTable
 from .store import Run
 
 CAPTIONS = {
-    "drift_means": "Mean projection of the replies, exchange by exchange, with 95 % intervals over conversations. The grey band holds nine in "
-    "ten replies of the model as it comes to ordinary questions at the same exchange. Capped: what leaves the layer under the cap, in the "
-    "same users' conversations.",
-    "drift_causes": "How much of where a reply lies (level) and of how far it moved (change) a linear model foretells from the user's message. "
-    "Held out: neither the conversation nor the message was seen; domain and turn are held out alike. The in-sample figure is what is "
-    "often reported, and is no evidence.",
+    "drift_means": "Mean projection of the replies, exchange by exchange, with 95 % intervals over conversations. The grey band holds "
+    "nine in ten replies of the model as it comes to ordinary questions at the same exchange. Capped: what leaves the layer under the "
+    "cap, in the same users' conversations.",
+    "drift_causes": "How much of where a reply lies (level) and of how far it moved (change) a linear model foretells from the user's "
+    "message. Held out: neither the conversation nor the message was seen; domain and turn are held out alike. The in-sample figure "
+    "is what is often reported, and is no evidence.",
     "drift_clusters": "Kinds of messages, found in their embeddings and named by their most typical one: the mean movement of the reply.",
-    "drift_harm": "A harmful question after every exchange, not part of the conversation: how often it is complied with, by where the reply "
-    "before it lies; Wilson intervals.",
+    "drift_harm": "A harmful question after every exchange, not part of the conversation: how often it is complied with, by where the "
+    "reply before it lies; Wilson intervals.",
 }
 PREDICTORS = ["projection", "text", "text and projection", "projection beyond text"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -23,11 +24,13 @@ from ..models.words import bag_of_embeddings
 from ..persona_space import PersonaSpace
 from ..progress import Watch
 from ..rollouts import generate_rollouts
+from ..study import run_study
 from ..sweeps import kept_responses, layer_separation, sweep_layers
 from . import CHECKPOINT
 from . import phrases as p
 from .behaviour import WorldGrader, world_prompts
 from .check_caps import cap_rows
+from .check_drift import drift_rows
 from .check_traits import trait_rows
 from .check_words import crossing_rows, words_rows
 from .judge import RuleJudge
@@ -35,10 +38,6 @@ from .questions import CHECKABLE
 from .table import CheckResult, Row, bounded
 from .world import World
 
-NOT_BUILT = (
-    "drift: latent and projection",
-    "ridge from messages to projections",
-)
 N_EACH = 400
 N_STORIES = 12
 
@@ -53,7 +52,7 @@ def check(folder: str | Path | None = None, watch: Watch | None = None, seed: in
     watch
         Called as rows get done.
     caps
-        Also calibrate and evaluate caps and steer, which takes most of the time.
+        Also calibrate and evaluate caps, steer, and hold conversations that drift, which takes most of the time.
 
     Raises
     ------
@@ -66,9 +65,12 @@ def check(folder: str | Path | None = None, watch: Watch | None = None, seed: in
     model, rules = load_model(folder), RuleJudge(folder)
     report = watch or (lambda step, done, total: None)
     rows = [*behaviour_rows(model, rules, report), *geometry_rows(model, rules.world, report, seed)]
-    rows += cap_rows(model, report, seed) if caps else []
+    if caps:
+        with TemporaryDirectory() as place:
+            run = run_study(model, Path(place) / "run", report, seed=seed)
+            rows += [*cap_rows(run, model, report, seed), *drift_rows(run, model, rules.world, report, seed)]
     rows += base_rows(load_model(folder / "base"), rules.world)
-    return CheckResult((*rows, *(Row(name, "", "", "not built") for name in NOT_BUILT)))
+    return CheckResult(tuple(rows))
 
 
 # -- behaviour --------------------------------------------------------------------------------------

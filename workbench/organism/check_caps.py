@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import pandas as pd
 
 from ..evaluation.causal import MAX_LOSS, MIN_EFFECT
@@ -12,7 +9,7 @@ from ..evaluation.grading import lookup
 from ..models.hooked import HookedModel
 from ..progress import Watch
 from ..store import Run
-from ..study import Lazy, run_study
+from ..study import Lazy
 from ..study_caps import calibrate_step, evaluate_step
 from ..testbed import CapConfig
 from .check_steering import steering_rows
@@ -22,17 +19,15 @@ PERCENTILES = {"default": (25.0, 50.0, 75.0, 90.0)}
 """The check chooses among floors whose threshold comes from default responses; the paper's recipe has a row of its own."""
 
 
-def cap_rows(model: HookedModel, watch: Watch, seed: int) -> list[Row]:
-    """Calibrate and evaluate in a run folder of its own, with the commands' code, and read its tables."""
-    with TemporaryDirectory() as folder:
-        run = run_study(model, Path(folder) / "run", watch, seed=seed)
-        config = CapConfig.of(percentiles=PERCENTILES, seed=seed)
-        calibrate_step(run, Lazy(run, model), watch, config)
-        rows = steering_rows(run, model, watch, seed)
-        if not run.study["steps"]["calibrate"]["choices"]:
-            return [Row("Floor", "calibration found no cap worth recommending", "", "FAIL"), *rows]
-        evaluate_step(run, Lazy(run, model), watch)
-        return [*_cap_rows(run), *_control_rows(run), *rows]
+def cap_rows(run: Run, model: HookedModel, watch: Watch, seed: int) -> list[Row]:
+    """Calibrate and evaluate on a study's run, with the commands' code, and read its tables."""
+    config = CapConfig.of(percentiles=PERCENTILES, seed=seed)
+    calibrate_step(run, Lazy(run, model), watch, config)
+    rows = steering_rows(run, model, watch, seed)
+    if not run.study["steps"]["calibrate"]["choices"]:
+        return [Row("Floor", "calibration found no cap worth recommending", "", "FAIL"), *rows]
+    evaluate_step(run, Lazy(run, model), watch)
+    return [*_cap_rows(run), *_control_rows(run), *rows]
 
 
 def _changes(run: Run) -> dict[tuple[str, str], dict[str, float]]:
