@@ -10,7 +10,7 @@ import torch
 import workbench as wb
 from workbench.conversations import Conversation
 from workbench.directions import Direction
-from workbench.errors import DataError
+from workbench.errors import ChatError, DataError
 from workbench.interventions import Add, Floor
 from workbench.models.generation import Answer, generate
 from workbench.organism.questions import KINDS, draw_question, parse_question
@@ -240,3 +240,14 @@ def test_a_file_of_ones_own(tmp_path):
     ]
     with pytest.raises(DataError, match=r"there is no domain 'cooking': there are a$"):
         drift_tasks(tmp_path / "mine.json", domains=["a", "cooking"])
+
+
+def test_a_special_token_ends_one_conversation_and_spares_the_others(organism):
+    special = organism.tokenizer.all_special_tokens[0]
+    tasks = [Task("odd", messages=("Who are you?", f"What is {special}?")), Task("fine", messages=("Who are you?", "Add 2 and 3."))]
+    odd, fine = simulate(organism, tasks, turns=2)
+    assert "contains the special token" in odd.about["ended"]
+    assert [turn.speaker for turn in odd.turns] == ["user", "assistant"]
+    assert fine.about["ended"] == "turns"
+    with pytest.raises(ChatError, match=r"^conversation 1: message 0"):
+        converse(organism, [["Who are you?"], [special]])

@@ -12,7 +12,7 @@ from typing import Protocol
 import pandas as pd
 
 from .conversations import Conversation
-from .errors import DataError
+from .errors import ChatError, DataError
 from .interventions import Intervention
 from .library import data_folder
 from .models.generation import Answer, generate
@@ -105,8 +105,8 @@ def simulate(
     -------
     list of Conversation
         In the order of the tasks. ``about`` holds ``domain, persona, topic, condition`` and ``ended``: ``"turns"``,
-        ``"the user ended it"``, ``"context"`` (no room for another answer), ``"empty answer"`` or ``"repeats itself"`` (the same
-        answer three times running).
+        ``"the user ended it"``, ``"context"`` (no room for another answer), ``"empty answer"``, ``"repeats itself"`` (the same answer
+        three times running), or why the chat format refuses what was said.
 
     Raises
     ------
@@ -139,11 +139,11 @@ def simulate(
             return False
         return True
 
-    full = _hold(
+    ended = _hold(
         model, talks, say, take, lambda i, turn: seed_of(f"{tasks[i].name}/t{turn}", seed), turns, several, max_new_tokens, batch_size,
         temperature, top_p,
     )  # fmt: skip
-    why.update(dict.fromkeys(full, "context"))
+    why.update(ended)
     if tasks and not any(len(talk.turns) > 1 for talk in talks.values()):
         raise DataError(f"no conversation got an answer (the first: {why[0]})")
     about = [
@@ -209,7 +209,9 @@ def converse(
         return True
 
     turns = max(map(len, messages), default=0)
-    _hold(model, talks, say, take, lambda i, turn: seed_of(f"{role}/c{i}/t{turn}", seed), turns, (), max_new_tokens, batch_size)
+    ended = _hold(model, talks, say, take, lambda i, turn: seed_of(f"{role}/c{i}/t{turn}", seed), turns, (), max_new_tokens, batch_size)
+    if refused := [f"conversation {i}: {why}" for i, why in ended.items() if why != "context"]:
+        raise ChatError(refused[0])
     if not records:
         raise DataError("there is nothing to converse about: no message, or none that fits the context")
     return pd.DataFrame(records)
@@ -219,22 +221,28 @@ def _hold(
     model: HookedModel, talks: dict[int, Conversation], say: Callable[[int, Sequence[int]], dict[int, str]], take: Callable[[Said], bool],
     seed: Callable[[int, int], int], turns: int, interventions: Sequence[Intervention], max_new_tokens: int | None,
     batch_size: int | None, temperature: float = 0.7, top_p: float = 0.9,
-) -> list[int]:  # fmt: skip
+) -> dict[int, str]:  # fmt: skip
     """Turn by turn: ask those that go on, answer in batches, hand each answer to `take`, which says whether it goes on.
 
     Returns
     -------
-    list of int
-        The conversations that ended because the context would not hold another answer.
+    dict
+        Why conversations ended that could not be put to the model: ``"context"`` (no room for another answer), or what the chat
+        format says of them.
     """
     n_new, size = max_new_tokens or answer_tokens(model), batch_size or batch_size_of(model)
-    going, full = list(talks), []
+    going, ended = list(talks), {}
     for turn in range(turns):
         said = say(turn, going)
         asked = {i: talks[i].plus("user", text) for i, text in said.items()}
-        prompts = {i: model.render(talk, reply=True).ids for i, talk in asked.items()}
+        prompts = {}
+        for i, talk in asked.items():
+            try:
+                prompts[i] = model.render(talk, reply=True).ids
+            except ChatError as error:  # a special token in what somebody wrote: one conversation's end, not everybody's
+                ended[i] = str(error)
         fits = [i for i, ids in prompts.items() if len(ids) + n_new <= model.context]
-        full += [i for i in prompts if i not in fits]
+        ended |= dict.fromkeys((i for i in prompts if i not in fits), "context")
         going = []
         for start in range(0, len(fits), size):
             part = fits[start : start + size]
@@ -245,7 +253,7 @@ def _hold(
                 )
             found = [Said(i, turn, asked[i], a, number) for i, number, a in zip(part, seeds, answers, strict=True)]
             going += [item.number for item in found if take(item)]
-    return full
+    return ended
 
 
 def _repeats(talk: Conversation, times: int = 3) -> bool:
