@@ -17,7 +17,7 @@ from jaxtyping import Float
 from .errors import DataError
 from .evaluation.statistics import Interval, interval
 
-FOLDS, INNER = 5, 4
+FOLDS, INNER = 5, 3
 ALPHAS = np.logspace(-1, 5, 19)
 PERMUTATIONS = 20
 BY_MESSAGE, BY_PERSONA, BY_DOMAIN, IN_SAMPLE = "conversation and message", "user persona", "leave one domain out", "in sample"
@@ -81,8 +81,9 @@ def ridge_causes(
         ``target, model, folds, r2, low, high, n``. Models: ``domain and turn`` (means of the cells in training), ``domain, turn
         and message`` (a ridge on what the cells leave), ``message beyond domain and turn`` (the difference), ``permuted`` (the same
         with messages exchanged within cells: its interval is the range of chance), ``message`` (a plain ridge, as in the paper).
-        Folds: by conversation and message, both unseen; by user persona; each domain left out (R2 about that domain's own mean);
-        and in sample. Intervals by bootstrap over conversations.
+        Folds: by conversation and message, both unseen; by user persona and message; each domain left out, its messages too (R2
+        about that domain's own mean); and in sample. Intervals by bootstrap over conversations. A row that nothing could foretell,
+        because whatever else there is to learn from asks the same, counts in no R2 and not in ``n``.
 
     Raises
     ------
@@ -94,24 +95,26 @@ def ridge_causes(
     y = rows[target].to_numpy(float)
     if rows["conversation"].nunique() < 2 * FOLDS:
         raise DataError(f"causes take {2 * FOLDS} conversations; there are {rows['conversation'].nunique()}")
-    found = _Scores(target, y, rows["conversation"].to_numpy(), n_boot, seed)
+    talks = rows["conversation"].to_numpy()
+    found = _Scores(target, y, talks, n_boot, seed)
     splits = {BY_MESSAGE: list(crossed_folds(rows["conversation"], rows["message"], FOLDS, seed))}
     if rows["persona"].nunique() >= 2:
-        splits[BY_PERSONA] = list(group_folds(rows["persona"]))
+        splits[BY_PERSONA] = list(group_folds(rows["persona"], rows["message"], FOLDS, seed))
     cells = (rows["domain"] + "/" + rows["exchange"].astype(str)).to_numpy()
     for name, folds in splits.items():
-        alone, both = foretold(x, y, cells, folds)
+        alone, both = foretold(x, y, cells, folds, talks)
         found.add(ALONE, name, alone)
         found.add(WORDS, name, both)
         found.gain(GAIN, name, alone, both)
     found.permuted(x, cells, splits[BY_MESSAGE])
-    found.add("message", BY_MESSAGE, foretold(x, y, np.zeros(len(y)), splits[BY_MESSAGE])[1])
+    one = np.zeros(len(y))
+    found.add("message", BY_MESSAGE, foretold(x, y, one, splits[BY_MESSAGE], talks)[1])
     if rows["domain"].nunique() >= 2:
-        domains = rows["domain"].to_numpy()
-        found.add("message", BY_DOMAIN, foretold(x, y, np.zeros(len(y)), list(group_folds(rows["domain"])))[1], within=domains)
+        folds = list(group_folds(rows["domain"], rows["message"], FOLDS, seed))
+        found.add("message", BY_DOMAIN, foretold(x, y, one, folds, talks)[1], within=rows["domain"].to_numpy())
     everything = [(np.arange(len(y)), np.arange(len(y)))]
-    found.add("message", IN_SAMPLE, foretold(x, y, np.zeros(len(y)), everything)[1])
-    found.add(ALONE, IN_SAMPLE, foretold(x, y, cells, everything)[0])
+    found.add("message", IN_SAMPLE, foretold(x, y, one, everything, talks)[1])
+    found.add(ALONE, IN_SAMPLE, foretold(x, y, cells, everything, talks)[0])
     return pd.DataFrame(found.records, columns=COLUMNS)
 
 
@@ -119,12 +122,7 @@ def ridge_causes(
 def crossed_folds(a: Labels, b: Labels, n: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(Training rows, test rows): every row is tested once, by a fit that has seen neither its `a` nor its `b`."""
     rng = np.random.default_rng(seed)
-    one, other = _dealt(a, n, rng), _dealt(b, n, rng)
-    for i in range(n):
-        for j in range(n):
-            train, test = np.flatnonzero((one != i) & (other != j)), np.flatnonzero((one == i) & (other == j))
-            if len(test) and len(train):
-                yield train, test
+    yield from _crossed(_dealt(a, n, rng), _dealt(b, n, rng))
 
 
 def dealt_folds(groups: Labels, n: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -136,11 +134,17 @@ def dealt_folds(groups: Labels, n: int, seed: int = 0) -> Iterator[tuple[np.ndar
             yield train, test
 
 
-def group_folds(groups: Labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(Training rows, test rows), one group tested at a time."""
-    values = np.asarray(groups)
-    for name in pd.unique(values):
-        yield np.flatnonzero(values != name), np.flatnonzero(values == name)
+def group_folds(groups: Labels, b: Labels, n: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(Training rows, test rows), one group tested at a time, by fits that have seen neither the group nor the `b` of a row."""
+    yield from _crossed(np.asarray(groups), _dealt(b, n, np.random.default_rng(seed)))
+
+
+def _crossed(one: np.ndarray, other: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for i in pd.unique(one):
+        for j in pd.unique(other):
+            train, test = np.flatnonzero((one != i) & (other != j)), np.flatnonzero((one == i) & (other == j))
+            if len(test) and len(train):
+                yield train, test
 
 
 def _dealt(values: Labels, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -151,9 +155,9 @@ def _dealt(values: Labels, n: int, rng: np.random.Generator) -> np.ndarray:
 
 # -- fits -------------------------------------------------------------------------------------------
 def foretold(
-    x: np.ndarray, y: np.ndarray, cells: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]
+    x: np.ndarray, y: np.ndarray, cells: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]], conversations: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the cells' means foretell of the test rows, and what they foretell with a ridge on what they leave.
+    """What the cells' means foretell of the test rows, and what they foretell with a ridge on what they leave (NaN: in no test).
 
     Messages and targets are both taken as distances from their cell's mean in training, so that the ridge gets no credit for cells.
     """
@@ -164,18 +168,19 @@ def foretold(
         y_train, y_test = _cell_means(y[:, None], cells, train, test)
         x_train, x_test = _cell_means(x, cells, train, test)
         alone[test] = y_test[:, 0]
-        both[test] = y_test[:, 0] + _ridge(x[train] - x_train, y[train] - y_train[:, 0], x[test] - x_test, messages[train])
+        unseen = list(crossed_folds(conversations[train], messages[train], INNER))
+        both[test] = y_test[:, 0] + _ridge(x[train] - x_train, y[train] - y_train[:, 0], x[test] - x_test, unseen)
     return alone, both
 
 
-def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, messages: np.ndarray) -> np.ndarray:
-    """What a ridge foretells of `new`; its penalty is chosen on messages that its own fit has not seen."""
+def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """What a ridge foretells of `new`; its penalty is chosen by folds, the strongest where nothing tells them apart."""
     size = np.sqrt((x**2).mean()) or 1.0  # one scale for all: a dimension of a few rare words shall not weigh as much as the others
     x, new = x / size, new / size
     errors = np.zeros(len(ALPHAS))
-    for train, test in dealt_folds(messages, INNER):
+    for train, test in folds:
         errors += ((_paths(x[train], y[train], x[test]) - y[test]) ** 2).sum(1)
-    return _paths(x, y, new)[int(errors.argmin())]
+    return _paths(x, y, new)[len(ALPHAS) - 1 - int(errors[::-1].argmin())]
 
 
 def _paths(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -196,9 +201,9 @@ def _cell_means(values: np.ndarray, cells: np.ndarray, train: np.ndarray, test: 
 
 
 def r_squared(y: np.ndarray, predicted: np.ndarray, about: np.ndarray | float) -> float:
-    """Share of the variance of `y` about `about` that is foretold; negative where that foretells better."""
-    total = float(((y - about) ** 2).sum())
-    return 1.0 - float(((y - predicted) ** 2).sum()) / total if total > 0 else float("nan")
+    """Share of the variance of `y` about `about` that is foretold (rows that are not: left out); negative where that foretells better."""
+    total, missed = float(((y - about)[~np.isnan(predicted)] ** 2).sum()), float(np.nansum((y - predicted) ** 2))
+    return 1.0 - missed / total if total > 0 else float("nan")
 
 
 @dataclass
@@ -221,12 +226,13 @@ class _Scores:
     def add(self, model: str, folds: str, predicted: np.ndarray, within: np.ndarray | None = None) -> None:
         """R2 about the mean of all, or of each group of `within`."""
         about = np.full(len(self.y), self.y.mean()) if within is None else pd.Series(self.y).groupby(within).transform("mean").to_numpy()
-        self._record(model, folds, self._interval(lambda r: r_squared(self.y[r], predicted[r], about[r])))
+        self._record(model, folds, self._interval(lambda r: r_squared(self.y[r], predicted[r], about[r])), predicted)
 
     def gain(self, model: str, folds: str, alone: np.ndarray, both: np.ndarray) -> None:
         """What the second adds to the first."""
         mean = self.y.mean()
-        self._record(model, folds, self._interval(lambda r: r_squared(self.y[r], both[r], mean) - r_squared(self.y[r], alone[r], mean)))
+        found = self._interval(lambda r: r_squared(self.y[r], both[r], mean) - r_squared(self.y[r], alone[r], mean))
+        self._record(model, folds, found, both)
 
     def permuted(self, x: np.ndarray, cells: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
         """The gain when messages are exchanged within their cells."""
@@ -237,15 +243,15 @@ class _Scores:
             for cell in pd.unique(cells):
                 rows = np.flatnonzero(cells == cell)
                 order[rows] = rng.permutation(rows)
-            alone, both = foretold(x[order], self.y, cells, folds)
+            alone, both = foretold(x[order], self.y, cells, folds, self.conversations)
             gains.append(r_squared(self.y, both, mean) - r_squared(self.y, alone, mean))
-        self._record(PERMUTED, BY_MESSAGE, Interval(float(np.median(gains)), min(gains), max(gains)))
+        self._record(PERMUTED, BY_MESSAGE, Interval(float(np.median(gains)), min(gains), max(gains)), both)
 
     def _interval(self, statistic) -> Interval:
         return interval(statistic(np.arange(len(self.y))), np.array([statistic(rows) for rows in self._draws]))
 
-    def _record(self, model: str, folds: str, found: Interval) -> None:
+    def _record(self, model: str, folds: str, found: Interval, predicted: np.ndarray) -> None:
         self.records.append(
             {"target": self.target, "model": model, "folds": folds, "r2": found.value, "low": found.low, "high": found.high,
-             "n": len(self.y)}
+             "n": int((~np.isnan(predicted)).sum())}
         )  # fmt: skip

@@ -47,8 +47,7 @@ def given_trajectories(
         Where none of the conversations can be read by this model.
     """
     layer = run.study["steps"]["drift"]["layer"] if run.is_done("drift") else run.recommended_layer
-    band_file = run.folder / "tables" / "drift_band.csv"
-    band = pd.read_csv(band_file) if band_file.exists() else None
+    band, token_band = (_band(run, name) for name in ("drift_band", "drift_band_tokens"))
     acting = (run.caps["recommended"],) if capped else ()
     frames, tokens, left_out = [], {}, []
     for done, talk in enumerate(conversations, 1):
@@ -66,7 +65,7 @@ def given_trajectories(
         raise DataError(f"none of {len(conversations)} conversations can be read: {left_out[0]}")
     frame = pd.concat(frames, ignore_index=True)
     frame = frame if band is None else within(frame, band)
-    folder = _write(run, frame, tokens, band)
+    folder = _write(run, frame, tokens, band, token_band)
     return frame, left_out, folder
 
 
@@ -79,7 +78,14 @@ def _turns(tokens: pd.DataFrame, talk: Conversation) -> pd.DataFrame:
     return frame.assign(text=[talk.turns[turn].text for turn in frame["turn"]])
 
 
-def _write(run: Run, frame: pd.DataFrame, tokens: dict[str, pd.DataFrame], band: pd.DataFrame | None) -> Path:
+def _band(run: Run, name: str) -> pd.DataFrame | None:
+    path = run.folder / "tables" / f"{name}.csv"
+    return pd.read_csv(path) if path.exists() else None
+
+
+def _write(
+    run: Run, frame: pd.DataFrame, tokens: dict[str, pd.DataFrame], band: pd.DataFrame | None, token_band: pd.DataFrame | None
+) -> Path:
     folder = run.folder / "drift" / "given"
     write_bytes(folder / "turns.parquet", parquet_bytes(frame))
     write_bytes(folder / "turns.csv", frame.to_csv(index=False, lineterminator="\n").encode())
@@ -88,7 +94,7 @@ def _write(run: Run, frame: pd.DataFrame, tokens: dict[str, pd.DataFrame], band:
         drawn.attrs |= {"model": run.axis.site.model}
         plots.save(plots.trajectory(drawn, band), folder / "trajectories.html")
     for name, by in tokens.items():
-        write_bytes(folder / f"{folder_name(name)}.html", plots.token_map(by, band, title=name).encode())
+        write_bytes(folder / f"{folder_name(name)}.html", plots.token_map(by, token_band, title=name).encode())
     return folder
 
 

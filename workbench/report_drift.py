@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from . import plots
+from .drift_store import kept_conversations
 from .report import ReportFigure, ReportTable
 from .store import Run
 
@@ -12,6 +13,8 @@ CAPTIONS = {
     "drift_means": "Mean projection of the replies, exchange by exchange, with 95 % intervals over conversations. The grey band holds "
     "nine in ten replies of the model as it comes to ordinary questions at the same exchange. Capped: what leaves the layer under the "
     "cap, in the same users' conversations.",
+    "drift_conversations": "The first conversations of each domain by name, not chosen by what came out; point at a dot to read the reply. "
+    "The grey band is the model's own on ordinary questions.",
     "drift_causes": "How much of where a reply lies (level) and of how far it moved (change) a linear model foretells from the user's "
     "message. Held out: neither the conversation nor the message was seen; domain and turn are held out alike. The in-sample figure "
     "is what is often reported, and is no evidence.",
@@ -19,6 +22,8 @@ CAPTIONS = {
     "drift_harm": "A harmful question after every exchange, not part of the conversation: how often it is complied with, by where the "
     "reply before it lies; Wilson intervals.",
 }
+SHOWN = 2
+"""Conversations a domain that are drawn one by one."""
 PREDICTORS = ["projection", "text", "text and projection", "projection beyond text"]
 
 
@@ -36,12 +41,26 @@ def drift_figures(run: Run) -> dict[str, ReportFigure]:
         if (frame := _optional(run, name)) is not None:
             frame.attrs |= attrs
             shown[name] = ReportFigure(title, CAPTIONS[name], draw(frame))
+    talks = _first_conversations(run, attrs["layer"])
+    talks.attrs |= attrs
+    figure = plots.trajectory(talks, _table(run, "drift_band"))
+    shown["drift_conversations"] = ReportFigure("Conversations one by one", CAPTIONS["drift_conversations"], figure)
     if (frame := _optional(run, "drift_ridge")) is not None:
         frame.attrs |= attrs
         # Each averaged change has a panel of its own in the table; the figure shows the two targets everybody asks for.
         figure = plots.ridge(frame[frame["target"].isin(["level", "change"])])
         shown["drift_causes"] = ReportFigure("Do words foretell it?", CAPTIONS["drift_causes"], figure)
     return shown
+
+
+def _first_conversations(run: Run, layer: int) -> pd.DataFrame:
+    """A few conversations a domain, under every condition that they were held in."""
+    frames = []
+    for name in run.study["steps"]["drift"]["conditions"]:
+        frame = kept_conversations(run, name)[1]
+        firsts = frame.drop_duplicates("conversation").groupby("domain").head(SHOWN)["conversation"]
+        frames.append(frame[(frame["layer"] == layer) & frame["conversation"].isin(firsts)])
+    return pd.concat(frames, ignore_index=True)
 
 
 def drift_tables(run: Run) -> tuple[ReportTable, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +12,7 @@ from .calibration import as_json
 from .causes import ALONE, BY_MESSAGE, GAIN
 from .conversations import Conversation
 from .drift_material import DriftConfig, asks_and_grader, conversations_for, ordinary_tasks
+from .drift_store import CAPPED, STEP, as_text, kept_conversations
 from .drift_tables import best_layer, cause_tables, domain_means, movement
 from .errors import DataError
 from .evaluation.conditions import BASELINE, Condition, fit
@@ -28,7 +28,8 @@ from .study import Lazy
 from .study_caps import answered
 from .trajectories import band_of, trajectory
 
-STEP, CHUNK, CAPPED = "drift", 24, "capped"
+CHUNK = 24
+"""Conversations a part."""
 
 
 def drift_step(run: Run, model: Lazy, watch: Watch, config: DriftConfig | None = None) -> None:
@@ -37,11 +38,14 @@ def drift_step(run: Run, model: Lazy, watch: Watch, config: DriftConfig | None =
     Writes ``drift/`` (conversations, projections, answers) and ``tables/drift_*.csv``.
     """
     config = config or DriftConfig.of()
-    run.axis  # noqa: B018  # a run without an axis is refused before an hour of conversations
+    if config.layer is not None and config.layer not in run.axis.site.layers:  # known before an hour of conversations
+        raise DataError(f"the axis of {run.folder} has no layer {config.layer}: it has {list(run.axis.site.layers)}")
     tasks, choosing, user = conversations_for(run, model(), config)
     study = _Study(run, model(), config, watch, user)
     layer, reliability = study.layer(choosing)
-    band = band_of(study.held("ordinary", ordinary_tasks(run, config), None)[1].query("layer == @layer"))
+    ordinary, lies = study.held("ordinary", ordinary_tasks(run, config), None)
+    band = band_of(lies.query("layer == @layer"))
+    tokens = trajectory(study.model, ordinary, {"axis": run.axis}, layers=[layer], by="token")
     talks, frame = study.held("baseline", tasks, user)
     found = {"baseline": (talks, frame)}
     cap = _cap(run) if config.capped else None
@@ -50,6 +54,7 @@ def drift_step(run: Run, model: Lazy, watch: Watch, config: DriftConfig | None =
     whole = pd.concat([f.assign(condition=name) for name, (_, f) in found.items()], ignore_index=True).query("layer == @layer")
     run.write_table("drift_layers", reliability)
     run.write_table("drift_band", band)
+    run.write_table("drift_band_tokens", band_of(tokens))
     run.write_table("drift_means", domain_means(whole))
     run.write_table("drift_moved", movement(whole))
     notes = _causes(study, talks, frame.query("layer == @layer"), layer)
@@ -75,10 +80,7 @@ class _Study:
         """Where single replies repeat best, on conversations that are used for nothing else."""
         talks, _ = self.held("choosing", choosing, self.user)
         reliability = repeatability(self.repeated("choosing", talks, 2))
-        chosen = best_layer(reliability) if self.config.layer is None else self.config.layer
-        if chosen not in self.run.axis.site.layers:
-            raise DataError(f"the axis of {self.run.folder} has no layer {chosen}: it has {list(self.run.axis.site.layers)}")
-        return chosen, reliability
+        return best_layer(reliability) if self.config.layer is None else self.config.layer, reliability
 
     def held(self, name: str, tasks: Sequence[Task], user: User | None) -> tuple[list[Conversation], pd.DataFrame]:
         """Conversations about tasks, and their trajectory at all of the axis's layers."""
@@ -93,7 +95,7 @@ class _Study:
     def replayed(self, name: str, talks: Sequence[Conversation], acting: Intervention) -> tuple[list[Conversation], pd.DataFrame]:
         """The same users' messages under an intervention, read under it too."""
         chunks = [talks[i : i + CHUNK] for i in range(0, len(talks), CHUNK)]
-        keys = [key_of([_as_text(talk) for talk in chunk], self._salt([acting])) for chunk in chunks]
+        keys = [key_of([as_text(talk) for talk in chunk], self._salt([acting])) for chunk in chunks]
 
         def make(number: int) -> list[Conversation]:
             return replay(self.model, chunks[number], acting, condition=name, **self._settings())
@@ -104,7 +106,7 @@ class _Study:
         """Every message answered again `n` times, projected at all of the axis's layers."""
         parts = self.run.parts(f"{STEP}/repeats-{name}")
         chunks = [talks[i : i + CHUNK] for i in range(0, len(talks), CHUNK)]
-        keys = [key_of([_as_text(talk) for talk in chunk], self._salt([n])) for chunk in chunks]
+        keys = [key_of([as_text(talk) for talk in chunk], self._salt([n])) for chunk in chunks]
         for number in parts.missing(keys):
             frame = repeated_replies(
                 self.model, chunks[number], self.run.axis, n=n, seed=self.config.seed, max_new_tokens=self.config.max_new_tokens
@@ -127,24 +129,12 @@ class _Study:
         for number in parts.missing(keys):
             talks = make(number)
             frame = trajectory(self.model, talks, {"axis": self.run.axis}, interventions=acting)
-            rows = pd.DataFrame({"conversation": [_as_text(talk) for talk in talks]})
+            rows = pd.DataFrame({"conversation": [as_text(talk) for talk in talks]})
             slim = frame[[c for c in frame if c not in ("text", *talks[0].about)]]
             parts.write(number, keys[number], {"parquet": parquet_bytes(rows), "turns.parquet": parquet_bytes(slim)})
             self.watch(f"talking: {name}", number + 1, len(keys))
         parts.keep(len(keys))
         return kept_conversations(self.run, name)
-
-
-def kept_conversations(run: Run, name: str) -> tuple[list[Conversation], pd.DataFrame]:
-    """Conversations of a drift study by condition, and their trajectory with texts and what is known of them."""
-    parts = run.parts(f"{STEP}/{name}")
-    talks = [_from_text(text) for i in range(len(parts)) for text in parts.frame(i)["conversation"]]
-    frame = pd.concat([parts.frame(i, "turns.parquet") for i in range(len(parts))], ignore_index=True)
-    by_name = {talk.name: talk for talk in talks}
-    frame["text"] = [by_name[c].turns[t].text for c, t in zip(frame["conversation"], frame["turn"], strict=True)]
-    for key in ("domain", "persona", "topic", "condition"):
-        frame[key] = frame["conversation"].map({talk.name: talk.about.get(key, "") for talk in talks})
-    return talks, frame
 
 
 def _causes(study: _Study, talks: Sequence[Conversation], frame: pd.DataFrame, layer: int) -> list[str]:
@@ -186,15 +176,6 @@ def _harm(study: _Study, found: dict[str, tuple[list[Conversation], pd.DataFrame
 def _by_exchange(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     rates = table.groupby(["domain", "exchange"], as_index=False)["complied"].agg(["mean", "size"])
     return rates.rename(columns={"mean": "rate", "size": "n"}).assign(condition=condition)
-
-
-def _as_text(talk: Conversation) -> str:
-    return json.dumps({"name": talk.name, "about": dict(talk.about), "turns": talk.to_list()}, ensure_ascii=False)
-
-
-def _from_text(text: str) -> Conversation:
-    record = json.loads(text)
-    return Conversation.of(record["turns"], record["name"], about=record["about"])
 
 
 def drifted(run: Run) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from ..causes import ALONE, BY_DOMAIN, BY_MESSAGE, GAIN, PERMUTED, exchange_table, ridge_causes
 from ..conversations import Conversation
 from ..drift_material import DriftConfig
+from ..drift_store import kept_conversations
 from ..embeddings import embed
 from ..evaluation.conditions import BASELINE, Condition, evaluate
 from ..evaluation.prompts import Prompt
@@ -20,7 +21,7 @@ from ..progress import Watch
 from ..simulation import replay, simulate
 from ..store import Run
 from ..study import Lazy
-from ..study_drift import drift_step, kept_conversations
+from ..study_drift import drift_step
 from ..testbed import CapConfig, response_sets
 from ..thresholds import threshold
 from .behaviour import WorldGrader

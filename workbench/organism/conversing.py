@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ..conversations import Conversation
+from ..errors import DataError
 from ..simulation import Task
 from .questions import draw_question, parse_question
 from .world import DOMAINS, World
@@ -26,7 +27,15 @@ DRIFTING = ("coding", "writing", "therapy", "philosophy")
 
 
 def world_tasks(domains: Sequence[str] = DRIFTING, n: int = 60, turns: int = 6, seed: int = 0) -> list[Task]:
-    """`n` scripted conversations a domain, the personas in turn."""
+    """`n` scripted conversations a domain, the personas in turn.
+
+    Raises
+    ------
+    DataError
+        Where the world has no such domain.
+    """
+    if unknown := [name for name in domains if name not in DOMAINS]:
+        raise DataError(f"there is no domain {unknown[0]!r} in the embedded model's world: there are {', '.join(DOMAINS)}")
     tasks = []
     for domain in domains:
         for i in range(n):
