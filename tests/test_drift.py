@@ -11,6 +11,7 @@ from workbench.cli import app
 from workbench.drift_files import given_trajectories, in_words
 from workbench.drift_material import DriftConfig, conversations_for, ordinary_tasks
 from workbench.drift_store import kept_conversations
+from workbench.drift_words import drifted
 from workbench.errors import DataError, WorkbenchError
 from workbench.interventions import Floor
 from workbench.organism import CHECKPOINT
@@ -20,11 +21,11 @@ from workbench.report_drift import drift_figures, drift_tables
 from workbench.simulated_users import ModelUser
 from workbench.store import open_run
 from workbench.study import STEPS, Lazy, run_study
-from workbench.study_drift import drift_step, drifted
+from workbench.study_drift import drift_step
 from workbench.trajectories import trajectory
 
 QUIET = lambda step, done, total: None  # noqa: E731
-SMALL = DriftConfig.of(n=5, turns=3, ordinary=20, choosing=1, repeats=2)
+SMALL = DriftConfig.of(n=5, turns=3, ordinary=20, choosing=1, repeats=2, in_roles=1, steer=-0.3)
 
 
 @pytest.fixture(scope="module")
@@ -108,16 +109,21 @@ def test_what_is_kept_is_the_trajectory_of_what_was_said(run, organism):
 
 def test_tables_report_and_words(run, organism):
     facts = run.study["steps"]["drift"]
-    assert facts["conditions"] == ["baseline", "capped"]
+    assert facts["conditions"] == ["baseline", "capped", "steered -0.3"]
     assert facts["layer"] in run.axis.site.layers
     means = pd.read_csv(run.folder / "tables" / "drift_means.csv")
-    assert set(means["condition"]) == {"baseline", "capped"}
+    assert set(means["condition"]) == {"baseline", "capped", "steered -0.3"}
+    ends = means[means["exchange"] == 3].groupby("condition")["mean"].mean()
+    assert ends["capped"] > ends["baseline"] > ends["steered -0.3"]
     assert (means["n"] == 5).all()
     ridge = pd.read_csv(run.folder / "tables" / "drift_ridge.csv")
     assert {"level", "change", "change, mean of 1 replies", "change, mean of 2 replies"} == set(ridge["target"])
     assert {"leave one domain out", "in sample", "user persona", "conversation and message"} == set(ridge["folds"])
     harm = pd.read_csv(run.folder / "tables" / "drift_harm.csv")
-    assert harm.groupby("condition")["n"].sum().tolist() == [60, 60]
+    assert harm.groupby("condition")["n"].sum().tolist() == [60, 60, 60]
+    by_role = pd.read_csv(run.folder / "tables" / "drift_harm_correlation.csv").set_index("over")
+    assert by_role.loc["role", "n"] == by_role.loc["probes in roles", "n"] == 24
+    assert by_role.loc["role", "r"] < 0
     STEPS["report"](run, Lazy(run, organism), QUIET)
     assert {"drift_means", "drift_causes", "drift_clusters", "drift_harm", "drift_conversations"} <= set(drift_figures(run))
     assert {t.title for t in drift_tables(run)} >= {"What messages foretell", "Layers for single replies"}
@@ -133,7 +139,7 @@ def test_what_is_there_is_not_done_again(run, organism, monkeypatch):
         pytest.fail("done again")
 
     for name in ("simulate", "replay", "repeated_replies"):
-        monkeypatch.setattr(f"workbench.study_drift.{name}", fail)
+        monkeypatch.setattr(f"workbench.drift_holding.{name}", fail)
     monkeypatch.setattr("workbench.study_caps.respond", fail)
     monkeypatch.setattr("workbench.study_drift._cap", lambda run: Floor(run.axis, at=0.0, layers=[2, 3]))
     before = (run.folder / "tables" / "drift_ridge.csv").read_bytes()

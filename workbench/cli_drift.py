@@ -27,7 +27,8 @@ def drift(
     n: Annotated[int | None, typer.Option(help="simulated conversations a domain")] = None,
     turns: Annotated[int | None, typer.Option(help="answers a simulated conversation")] = None,
     domains: Annotated[str | None, typer.Option(help="domains, with commas; the paper's four where not given")] = None,
-    user: Annotated[str | None, typer.Option(help="who plays the user: a server's address, or self (the model itself)")] = None,
+    user: Annotated[str | None, typer.Option(help="who plays the user: a server's address, self (the model itself), or a model")] = None,
+    steer: Annotated[float | None, typer.Option(help="hold them again steered: a fraction of the mean residual norm")] = None,
     user_model: Annotated[str | None, typer.Option(help="what that server calls the model")] = None,
     tasks: Annotated[Path | None, typer.Option(help="domains, users and topics of your own, as in data/drift.json")] = None,
     repeats: Annotated[int | None, typer.Option(help="answer every message so many times, to measure changes better")] = None,
@@ -42,8 +43,10 @@ def drift(
     if run is None:
         raise WorkbenchError("drift needs a study whose axis it can use: --run RUN")
     opened = open_run(run)
-    given = {"n": n, "turns": turns, "user": user, "user_model": user_model, "repeats": repeats, "embeddings": embeddings, "layer": layer,
-             "seed": seed, "max_new_tokens": max_new_tokens, "tasks": str(tasks) if tasks else None}  # fmt: skip
+    given = {
+        "n": n, "turns": turns, "user": user, "user_model": user_model, "repeats": repeats, "embeddings": embeddings, "layer": layer,
+        "steer": steer, "seed": seed, "max_new_tokens": max_new_tokens, "tasks": str(tasks) if tasks else None,
+    }  # fmt: skip
     if bool(files) == simulate:
         raise WorkbenchError("drift takes files of conversations, or --simulate: one of the two")
     if simulate:
@@ -54,8 +57,9 @@ def drift(
 
 def _simulate(run: Any, given: dict[str, Any]) -> None:
     from .drift_material import DriftConfig
+    from .drift_words import drifted
     from .study import Lazy
-    from .study_drift import drift_step, drifted
+    from .study_drift import drift_step
 
     config = DriftConfig.of(**{k: v for k, v in given.items() if v is not None})
     watched(lambda watch: drift_step(run, Lazy(run), watch, config))

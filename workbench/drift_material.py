@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .conversations import DEFAULT_ROLE
 from .errors import RunError, setting_sentence
 from .evaluation.grading import Grader
 from .evaluation.prompts import load_prompts
@@ -16,6 +17,7 @@ from .library import data_folder
 from .llm_grader import LLMGrader
 from .models.endpoint import Endpoint
 from .models.hooked import HookedModel
+from .models.loading import load_model
 from .rubrics import DEED
 from .simulated_users import EndpointUser, ModelUser
 from .simulation import Task, User, drift_tasks
@@ -39,8 +41,10 @@ class DriftConfig(BaseModel):
     repeats: int = Field(0, ge=0, description="replies to every message, whose mean is compared with single ones; none where 0")
     layer: int | None = Field(None, description="where to read; the layer whose replies repeat best where not given")
     harm: bool = Field(True, description="probe every exchange with a harmful question, where a grader is there")
+    in_roles: int = Field(4, ge=1, description="conversations a role that begin in it, probed after the first answer")
+    steer: float | None = Field(None, description="hold the conversations again steered: fractions of the mean norm of response tokens")
     capped: bool = Field(True, description="hold the conversations again under the calibrated cap, where there is one")
-    user: str | None = Field(None, description="who plays the user: a server's address, or 'self'")
+    user: str | None = Field(None, description="who plays the user: a server's address, 'self', or another model's name or folder")
     user_model: str | None = None
     tasks: str | None = Field(None, description="a file in the layout of data/drift.json")
     embeddings: str = Field("input", description="of messages: input, tfidf, sentence, or a sentence model's name")
@@ -54,7 +58,7 @@ class DriftConfig(BaseModel):
             config = cls(**values)
         except ValidationError as error:
             raise RunError(setting_sentence(error)) from error
-        if config.user not in (None, "self") and not config.user_model:
+        if config.user and config.user.startswith("http") and not config.user_model:
             raise RunError("a server that plays the user needs a model's name: --user-model NAME")
         return config
 
@@ -87,6 +91,17 @@ def ordinary_tasks(run: Run, config: DriftConfig) -> list[Task]:
     return tasks
 
 
+def role_tasks(run: Run, config: DriftConfig) -> list[Task]:
+    """First turns in many roles (paper, section 5): a role's system prompt and one of the run's questions."""
+    questions = [q["question"] for q in run.study["library"]["questions"]]
+    tasks = []
+    for number, (name, role) in enumerate(run.study["library"]["roles"].items()):
+        for i in range(config.in_roles if name != DEFAULT_ROLE else 0):
+            question, system = questions[(number + i) % len(questions)], role["prompts"][i % len(role["prompts"])]
+            tasks.append(Task(f"role/{name}/{i}", name, messages=(question,), system=system))
+    return tasks
+
+
 def asks_and_grader(run: Run, model: HookedModel, config: DriftConfig) -> tuple[list[str], Grader | None]:
     """Harmful questions without a persona, and who says what was done about them; no grader, no questions."""
     if folder := world_of(model):
@@ -108,6 +123,8 @@ def _library_asks() -> list[str]:
 def _user(run: Run, model: HookedModel, config: DriftConfig) -> User:
     if config.user in (None, "self"):
         return ModelUser(model, seed=config.seed)
+    if not str(config.user).startswith("http"):
+        return ModelUser(load_model(config.user), seed=config.seed)
     server = Endpoint(str(config.user), config.user_model or "", concurrency=run.config.get("concurrency") or 8)
     return EndpointUser(server, run.folder / "drift" / "user.jsonl", seed=config.seed)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from .conversations import Conversation
 from .store import Run
 
-STEP, BASELINE_NAME, CAPPED = "drift", "baseline", "capped"
+STEP, BASELINE_NAME, CAPPED, STEERED = "drift", "baseline", "capped", "steered"
 KNOWN = ("domain", "persona", "topic", "condition")
 
 

@@ -206,7 +206,8 @@ def _held_out(x: np.ndarray, y: np.ndarray, groups: np.ndarray, seed: int) -> np
                     loss += float(np.logaddexp(0, np.where(y[train][b] == 1, -odds, odds)).sum())
             if loss < least:
                 best, least = c, loss
-        out[test] = _fit(x[train], y[train], best).decision_function(x[test])
+        fit = _fit(x[train], y[train], best)
+        out[test] = fit.decision_function(x[test]) - fit.decision_function(x[train]).mean()
     return out
 
 
