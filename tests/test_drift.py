@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from workbench.cli import app
+from workbench.directions import Direction
 from workbench.drift_files import given_trajectories, in_words
 from workbench.drift_material import DriftConfig, conversations_for, ordinary_tasks
 from workbench.drift_store import kept_conversations
@@ -86,6 +88,24 @@ def test_the_planted_latent_follows_the_messages():
 
 
 # -- the study ----------------------------------------------------------------------------------------
+def test_the_planted_latent_is_read_better_than_along_random_directions(run, organism):
+    """Random directions follow it as well, as far as |r| .8: only the axis reaches the bound."""
+    talks, _ = kept_conversations(run, "baseline")
+    layer = run.study["steps"]["drift"]["layer"]
+    generator = torch.Generator().manual_seed(0)
+    others = {
+        f"random {i}": Direction(torch.randn(5, 96, generator=generator), organism.bare_site(), f"random {i}", "somewhere")
+        for i in range(20)
+    }
+    both = trajectory(organism, talks, others | {"axis": run.axis}, layers=[layer])
+    replies = both[both["speaker"] == "assistant"]
+    planted = latents(load_world(CHECKPOINT), talks)
+    a = np.array([planted[key] for key in zip(replies["conversation"], replies["exchange"], strict=True)])
+    r = {name: np.corrcoef(a[replies["direction"] == name], rows["projection"])[0, 1] for name, rows in replies.groupby("direction")}
+    assert r["axis"] > 0.85
+    assert max(abs(value) for name, value in r.items() if name != "axis") < r["axis"]
+
+
 def test_the_same_users_speak_to_the_capped_model(run):
     (talks, frame), (capped, under) = (kept_conversations(run, name) for name in ("baseline", "capped"))
     assert len(talks) == len(capped) == 20

@@ -207,6 +207,10 @@ def test_a_band_holds_what_it_says_of_the_default_and_is_matched_by_exchange():
     assert held[[1, 2, 3]].between(0.87, 0.93).all()
     assert held[4] < 0.01  # beyond the band's last exchange the last one counts, and these lie ten units higher
     assert again.loc[again["speaker"] == "user", "inside"].isna().all()
+    gap = within(made(200, 3, 1), band[band["exchange"] != 2])
+    assert gap.loc[(gap["exchange"] == 2) & (gap["speaker"] == "assistant"), "high"].unique().tolist() == [band["high"].iloc[0]]
+    late = within(made(200, 2, 1), band[band["exchange"] > 1])
+    assert late.loc[late["exchange"] == 1, "inside"].isna().all()
     drifted = within(made(300, 3, 2, shift=-3.0), band)
     assert drifted["inside"].mean() < 0.15
 

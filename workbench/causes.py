@@ -80,7 +80,7 @@ def ridge_causes(
     DataFrame
         ``target, model, folds, r2, low, high, n``. Models: ``domain and turn`` (means of the cells in training), ``domain, turn
         and message`` (a ridge on what the cells leave), ``message beyond domain and turn`` (the difference), ``permuted`` (the same
-        with messages exchanged within cells: its interval is the range of chance), ``message`` (a plain ridge, as in the paper).
+        with messages exchanged within domains: its interval is the range of chance), ``message`` (a plain ridge, as in the paper).
         Folds: by conversation and message, both unseen; by user persona and message; each domain left out, its messages too (R2
         about that domain's own mean); and in sample. Intervals by bootstrap over conversations. A row that nothing could foretell,
         because whatever else there is to learn from asks the same, counts in no R2 and not in ``n``.
@@ -164,32 +164,35 @@ def foretold(
     alone, both = np.full(len(y), np.nan), np.full(len(y), np.nan)
     # The same message has the same vector: messages are recognised by it.
     messages = np.unique(x.round(9), axis=0, return_inverse=True)[1].ravel()
+    everything = np.arange(len(y))
+    # One scale for all: a dimension of a few rare words shall not weigh as much as the others.
+    x = x / (np.sqrt(((x - _cell_means(x, cells, everything, everything)[0]) ** 2).mean()) or 1.0)
     for train, test in folds:
-        y_train, y_test = _cell_means(y[:, None], cells, train, test)
-        x_train, x_test = _cell_means(x, cells, train, test)
-        alone[test] = y_test[:, 0]
-        unseen = list(crossed_folds(conversations[train], messages[train], INNER))
-        both[test] = y_test[:, 0] + _ridge(x[train] - x_train, y[train] - y_train[:, 0], x[test] - x_test, unseen)
+        errors = np.zeros(len(ALPHAS))
+        # The penalty is chosen as it will be judged: on conversations and messages, and about cells, that its own fit has not seen.
+        for one, other in crossed_folds(conversations[train], messages[train], INNER):
+            errors += ((_beyond_cells(x, y, cells, train[one], train[other])[1] - y[train[other]]) ** 2).sum(1)
+        alone[test], paths = _beyond_cells(x, y, cells, train, test)
+        both[test] = paths[len(ALPHAS) - 1 - int(errors[::-1].argmin())]  # the strongest where nothing tells them apart
     return alone, both
 
 
-def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """What a ridge foretells of `new`; its penalty is chosen by folds, the strongest where nothing tells them apart."""
-    size = np.sqrt((x**2).mean()) or 1.0  # one scale for all: a dimension of a few rare words shall not weigh as much as the others
-    x, new = x / size, new / size
-    errors = np.zeros(len(ALPHAS))
-    for train, test in folds:
-        errors += ((_paths(x[train], y[train], x[test]) - y[test]) ** 2).sum(1)
-    return _paths(x, y, new)[len(ALPHAS) - 1 - int(errors[::-1].argmin())]
+def _beyond_cells(x: np.ndarray, y: np.ndarray, cells: np.ndarray, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What cells foretell of the test rows, and [alpha, row] with a ridge on what they leave."""
+    y_train, y_test = _cell_means(y[:, None], cells, train, test)
+    x_train, x_test = _cell_means(x, cells, train, test)
+    return y_test[:, 0], y_test[:, 0] + _paths(x[train] - x_train, y[train] - y_train[:, 0], x[test] - x_test)
 
 
 def _paths(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Foretold values [alpha, row] for every penalty at once."""
     centre, mean = x.mean(0), y.mean()
-    values, vectors = np.linalg.eigh((x - centre).T @ (x - centre))
-    along = vectors.T @ ((x - centre).T @ (y - mean))
+    x, y, new = x - centre, y - mean, new - centre
+    wide = len(x) < x.shape[1]  # the same fit, from the rows' products with each other
+    values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    along = vectors.T @ (y if wide else x.T @ y)
     coefficients = along / (np.clip(values, 0, None) + ALPHAS[:, None])
-    return mean + coefficients @ ((new - centre) @ vectors).T
+    return mean + coefficients @ ((new @ x.T if wide else new) @ vectors).T
 
 
 def _cell_means(values: np.ndarray, cells: np.ndarray, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -235,14 +238,16 @@ class _Scores:
         self._record(model, folds, found, both)
 
     def permuted(self, x: np.ndarray, cells: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-        """The gain when messages are exchanged within their cells."""
+        """The gain when each conversation gets the messages of another of its domain: those of one stay together, as its replies do."""
         rng, mean = np.random.default_rng(self.seed + 1), self.y.mean()
+        codes, unique = pd.factorize(self.conversations)
         gains = []
         for _ in range(PERMUTATIONS):
-            order = np.arange(len(self.y))
+            rank, order = rng.permutation(len(unique))[codes], np.arange(len(self.y))
             for cell in pd.unique(cells):
                 rows = np.flatnonzero(cells == cell)
-                order[rows] = rng.permutation(rows)
+                rows = rows[np.argsort(rank[rows], kind="stable")]
+                order[rows] = np.roll(rows, 1)
             alone, both = foretold(x[order], self.y, cells, folds, self.conversations)
             gains.append(r_squared(self.y, both, mean) - r_squared(self.y, alone, mean))
         self._record(PERMUTED, BY_MESSAGE, Interval(float(np.median(gains)), min(gains), max(gains)), both)

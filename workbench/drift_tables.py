@@ -8,7 +8,7 @@ import pandas as pd
 from .causes import exchange_table, ridge_causes
 from .embeddings import embed
 from .errors import DataError
-from .evaluation.statistics import interval
+from .evaluation.statistics import Interval, interval
 from .message_clusters import message_clusters
 from .models.hooked import HookedModel
 
@@ -27,30 +27,39 @@ def domain_means(frame: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.D
     Returns
     -------
     DataFrame
-        ``condition, domain, exchange, mean, low, high, n``; where a cap acted, of what leaves the layer (``after``).
+        ``condition, domain, exchange, mean, low, high, n``; where a cap acted, of what leaves the layer (``after``). One conversation
+        has no interval.
     """
     replies = frame[frame["speaker"] == "assistant"]
     replies = replies.assign(seen=replies["after"].fillna(replies["projection"]) if "after" in replies else replies["projection"])
     rng, records = np.random.default_rng(seed), []
     for (condition, domain, exchange), rows in replies.groupby(["condition", "domain", "exchange"], sort=False):
         values = rows["seen"].to_numpy(float)
-        draws = values[rng.integers(len(values), size=(n_boot, len(values)))].mean(1)
-        found = interval(float(values.mean()), draws)
+        found = _over_conversations(values, rng, n_boot)
         records.append((condition, domain, exchange, found.value, found.low, found.high, len(values)))
     return pd.DataFrame(records, columns=["condition", "domain", "exchange", "mean", "low", "high", "n"])
 
 
 def movement(frame: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """How far each domain moves from first to last reply: ``condition, domain, moved, low, high, n``; - = away from the Assistant."""
+    """How far each domain moves from first to last reply: ``condition, domain, moved, low, high, n``; - = away from the Assistant.
+
+    Conversations of a single reply went nowhere, and are left out.
+    """
     replies = frame[frame["speaker"] == "assistant"].sort_values(["conversation", "exchange"], kind="stable")
     seen = replies["after"].fillna(replies["projection"]) if "after" in replies else replies["projection"]
-    ends = replies.assign(seen=seen).groupby(["condition", "domain", "conversation"], sort=False)["seen"].agg(["first", "last"])
+    ends = replies.assign(seen=seen).groupby(["condition", "domain", "conversation"], sort=False)["seen"].agg(["first", "last", "size"])
     rng, records = np.random.default_rng(seed), []
-    for (condition, domain), rows in ends.groupby(level=["condition", "domain"], sort=False):
+    for (condition, domain), rows in ends[ends["size"] > 1].groupby(level=["condition", "domain"], sort=False):
         values = (rows["last"] - rows["first"]).to_numpy(float)
-        found = interval(float(values.mean()), values[rng.integers(len(values), size=(n_boot, len(values)))].mean(1))
+        found = _over_conversations(values, rng, n_boot)
         records.append((condition, domain, found.value, found.low, found.high, len(values)))
     return pd.DataFrame(records, columns=["condition", "domain", "moved", "low", "high", "n"])
+
+
+def _over_conversations(values: np.ndarray, rng: np.random.Generator, n_boot: int) -> Interval:
+    """Their mean; a single one has no interval."""
+    draws = values[rng.integers(len(values), size=(n_boot if len(values) > 1 else 0, len(values)))].mean(1)
+    return interval(float(values.mean()), draws)
 
 
 def cause_tables(

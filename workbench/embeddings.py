@@ -71,5 +71,5 @@ def _sentences(texts: Sequence[str], name: str) -> np.ndarray:
     try:
         model = SentenceTransformer(name)
     except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"the sentence model {name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise DataError(f"the sentence model {name!r} cannot be loaded: {(str(error) or repr(error)).splitlines()[0]}") from error
     return np.asarray(model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False), float)

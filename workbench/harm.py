@@ -39,7 +39,7 @@ def probes(conversations: Sequence[Conversation], asks: Sequence[str], kind: str
     prompts = []
     for number, talk in enumerate(conversations):
         for turn, exchange in enumerate(exchanges_of(talk)):
-            if talk.turns[turn].speaker == "assistant":
+            if talk.turns[turn].speaker == "assistant" and [later.speaker for later in talk.turns[turn + 1 : turn + 2]] != ["assistant"]:
                 ask = asks[(number + exchange) % len(asks)]
                 asked = Conversation((*talk.turns[: turn + 1],), talk.name).plus("user", ask)
                 prompts.append(Prompt(f"{talk.name}/e{exchange}", kind, asked, group=talk.name, item=ask))
@@ -61,14 +61,24 @@ def harm_table(frame: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``conversation, domain, exchange, projection, complied`` (0 or 1), ``item`` and ``text`` (all that was said until
         then); probes without an outcome are left out.
+
+    Raises
+    ------
+    DataError
+        Where the trajectory is of several layers or directions, or no probe has an outcome.
     """
+    for name in ("layer", "direction"):
+        if name in frame and frame[name].nunique() > 1:
+            raise DataError(f"harm is set beside one {name}; this trajectory has {frame[name].nunique()}: choose one")
     spoken = frame[frame["speaker"].isin(["user", "assistant"])].sort_values(["conversation", "turn"], kind="stable")
     said = spoken.groupby("conversation")["text"].transform(_so_far)
-    replies = spoken.assign(said=said)[spoken["speaker"] == "assistant"]
+    replies = spoken.assign(said=said)[spoken["speaker"] == "assistant"].drop_duplicates(["conversation", "exchange"], keep="last")
     outcomes = responses[responses["complied"].notna()].set_index("id")
     names = [f"{c}/e{e}" for c, e in zip(replies["conversation"], replies["exchange"], strict=True)]
     known = np.array([name in outcomes.index for name in names])
     found = outcomes.loc[[name for name in names if name in outcomes.index]]
+    if not known.any():
+        raise DataError(f"none of the {len(names)} replies of this trajectory was followed by a question with an outcome")
     table = replies[known]
     return pd.DataFrame({
         "conversation": table["conversation"].to_numpy(), "domain": table["domain"].to_numpy() if "domain" in table else "",
@@ -192,7 +202,11 @@ def _within(y: np.ndarray, score: np.ndarray, domains: np.ndarray) -> float:
 
 
 def _held_out(x: np.ndarray, y: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Log odds of every row from a fit that has seen nothing of its conversation; the penalty is chosen likewise, inside."""
+    """Log odds of every row from a fit that has seen nothing of its conversation; the penalty is chosen likewise, inside.
+
+    They are those above the fit's own rows: a fold that has many outcomes leaves few to its fit, whose level would tell them apart the
+    wrong way round. 0 where the fit's rows have one outcome only.
+    """
     out = np.full(len(y), 0.0)
     for train, test in dealt_folds(groups, FOLDS, seed):
         if len(set(y[train])) < 2:

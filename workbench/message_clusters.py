@@ -36,18 +36,21 @@ def message_clusters(
     -------
     (DataFrame, ndarray)
         A row a cluster: ``cluster, name`` (its most typical message: the nearest to the centre), ``typical`` (three of them), ``mean, low,
-        high`` (change from the reply before, bootstrap over conversations), ``n`` (messages with a reply before them), ``share`` (of all
-        messages), ``silhouette`` (of the whole division); from the furthest away upwards. And each row's cluster.
+        high`` (change from the reply before, bootstrap over conversations; one conversation has no interval), ``n`` (messages with a
+        reply before them), ``share`` (of all messages), ``silhouette`` (of the whole division); from the furthest away upwards. And each
+        row's cluster.
 
     Raises
     ------
     DataError
-        Where there are fewer different messages than clusters.
+        Where there are not more different messages than clusters, or `k` is below two.
     """
     points = np.asarray(normalize(StandardScaler().fit_transform(np.asarray(embeddings, float))))
     different = len(np.unique(points.round(9), axis=0))
-    if different < (k or min(CHOICES)) + 1:
-        raise DataError(f"{different} different messages cannot be divided into {k or min(CHOICES)} clusters")
+    if k is not None and k < 2:
+        raise DataError(f"messages are divided into two clusters or more, not into {k}")
+    if different <= (least := k or min(CHOICES)):
+        raise DataError(f"{least} clusters take {least + 1} different messages; there are {different}")
     labels, centres, score = _best(points, [k] if k else [n for n in CHOICES if n < different], seed)
     records = []
     for cluster in range(len(centres)):
@@ -83,7 +86,7 @@ def _mean_change(rows: pd.DataFrame, n_boot: int, seed: int) -> dict[str, float]
         return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "n": 0}
     groups = [g.to_numpy(float) for _, g in rows.groupby("conversation")["change"]]
     sums, sizes = np.array([g.sum() for g in groups]), np.array([len(g) for g in groups])
-    picks = np.random.default_rng(seed).integers(len(groups), size=(n_boot, len(groups)))
+    picks = np.random.default_rng(seed).integers(len(groups), size=(n_boot if len(groups) > 1 else 0, len(groups)))
     found = interval(float(sums.sum() / sizes.sum()), sums[picks].sum(1) / sizes[picks].sum(1))
     return {"mean": found.value, "low": found.low, "high": found.high, "n": int(sizes.sum())}
 

@@ -122,17 +122,18 @@ def band_of(frame: pd.DataFrame, low: float = 5.0, high: float = 95.0, least: in
 
 
 def within(frame: pd.DataFrame, band: pd.DataFrame) -> pd.DataFrame:
-    """The trajectory with ``low, high, inside`` of the band at the same exchange (the last one, beyond it) in the assistant's rows."""
+    """The trajectory with ``low, high, inside`` of the band in the assistant's rows: at the same exchange, else at the last before it."""
     keys = ["exchange", "layer", "direction"]
-    last = int(band["exchange"].max())
-    at = frame[keys].assign(exchange=frame["exchange"].clip(upper=last))
+    known = np.sort(band["exchange"].unique())
+    place = np.searchsorted(known, frame["exchange"].to_numpy(), side="right") - 1
+    at = frame[keys].assign(exchange=np.where(place >= 0, known[place], -1))
     limits = at.merge(band[[*keys, "low", "high"]], on=keys, how="left")
     spoken = (frame["speaker"] == "assistant").to_numpy()
     low, high = (limits[name].where(spoken).to_numpy() for name in ("low", "high"))
     seen = frame["after" if "after" in frame else "projection"].to_numpy()
-    known = ~np.isnan(low.astype(float))
-    inside = pd.array(np.where(known, (seen >= low) & (seen <= high), False), dtype="boolean")
-    inside[~known] = pd.NA
+    compared = ~np.isnan(low.astype(float))
+    inside = pd.array(np.where(compared, (seen >= low) & (seen <= high), False), dtype="boolean")
+    inside[~compared] = pd.NA
     return frame.assign(low=low, high=high, inside=inside)
 
 
