@@ -173,8 +173,6 @@ def test_a_drift_study_too_small_for_causes_says_so(studied, organism, tmp_path)
     shutil.copytree(studied.folder, tmp_path / "run", ignore=shutil.ignore_patterns("drift"))
     small = open_run(tmp_path / "run")
     small.study["steps"].pop("drift", None)
-    for path in (small.folder / "tables").glob("drift_*.csv"):
-        path.unlink()
     config = DriftConfig.of(n=2, turns=2, ordinary=20, choosing=1, domains=("coding",), harm=False, layer=3)
     drift_step(small, Lazy(small, organism), QUIET, config)
     facts = small.study["steps"]["drift"]

@@ -164,7 +164,7 @@ def foretold(
     alone, both = np.full(len(y), np.nan), np.full(len(y), np.nan)
     # The same message has the same vector: messages are recognised by it.
     messages = np.unique(x.round(9), axis=0, return_inverse=True)[1].ravel()
-    everything = np.arange(len(y))
+    everything, cells = np.arange(len(y)), np.unique(cells, return_inverse=True)[1]
     # One scale for all: a dimension of a few rare words shall not weigh as much as the others.
     x = x / (np.sqrt(((x - _cell_means(x, cells, everything, everything)[0]) ** 2).mean()) or 1.0)
     for train, test in folds:
@@ -196,11 +196,11 @@ def _paths(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 
 def _cell_means(values: np.ndarray, cells: np.ndarray, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The training mean of every row's cell; of all rows where a cell was not met in training."""
-    means = pd.DataFrame(values[train]).groupby(cells[train]).mean()
-    overall = values[train].mean(0)
-    out = [means.reindex(cells[part]).to_numpy() for part in (train, test)]
-    return out[0], np.where(np.isnan(out[1]), overall, out[1])
+    """The training mean of every row's cell (a number); of all rows where a cell was not met in training."""
+    inside = (cells[train] == np.arange(cells.max() + 1)[:, None]).astype(float)
+    counts = inside.sum(1, keepdims=True)
+    means = np.where(counts > 0, inside @ values[train] / np.maximum(counts, 1), values[train].mean(0))
+    return means[cells[train]], means[cells[test]]
 
 
 def r_squared(y: np.ndarray, predicted: np.ndarray, about: np.ndarray | float) -> float:

@@ -15,6 +15,9 @@ def drifted(run: Run) -> str:
     moved = pd.read_csv(folder / "drift_moved.csv")
     chosen = "as asked" if facts["config"]["layer"] is not None else "where single replies repeat best"
     lines = [f"{facts['n']} conversations, read at layer {facts['layer']}, {chosen}; + is the Assistant's end."]
+    early = {why: n for why, n in facts["ended"].items() if why != "turns"}
+    if early:
+        lines.append(f"{sum(early.values())} of them ended early: {', '.join(f'{why} ({n})' for why, n in early.items())}.")
     for condition, rows in moved.groupby("condition", sort=False):
         each = ", ".join(f"{r['domain']} {r['moved']:+.2f} [{r['low']:+.2f}, {r['high']:+.2f}]" for r in rows.to_dict("records"))
         lines.append(f"From first reply to last, {condition}: {each}")

@@ -27,7 +27,10 @@ def terminal_progress() -> Iterator[Watch]:
         TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns) as bars, said_by("workbench", lambda text: bars.console.print(text, markup=False, highlight=False)):
+    with (
+        Progress(*columns) as bars,
+        said_by("workbench", lambda text: bars.console.print(text, markup=False, highlight=False, soft_wrap=True)),
+    ):
         tasks: dict[str, int] = {}
 
         def watch(step: str, done: int, total: int) -> None:

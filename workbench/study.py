@@ -135,6 +135,8 @@ def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
     chunks = [rollouts.iloc[i : i + 512] for i in range(0, len(rollouts), 512)]
     keys = [key_of(chunk["row"] + chunk["response"], name) for chunk in chunks]
     notes = afford(judge, rollouts)
+    for note in notes:
+        log.info(note)
     for number in parts.missing(keys):
         parts.write(number, keys[number], {"parquet": parquet_bytes(judgements(chunks[number], judge))})
         watch("judge", min(512 * (number + 1), len(rollouts)), len(rollouts))

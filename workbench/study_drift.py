@@ -54,6 +54,8 @@ def drift_step(run: Run, model: Lazy, watch: Watch, config: DriftConfig | None =
         found[name] = _Held(acting, again, under.query("layer == @layer"))
     whole = pd.concat([held.frame.assign(condition=name) for name, held in found.items()], ignore_index=True)
     tokens = trajectory(model(), ordinary, {"axis": run.axis}, layers=[layer], by="token")
+    for table in (run.folder / "tables").glob("drift_*.csv"):
+        table.unlink()  # what an earlier study with other settings found of causes or harm is not this one's
     run.write_table("drift_layers", reliability)
     run.write_table("drift_band", band_of(lies.query("layer == @layer")))
     run.write_table("drift_band_tokens", band_of(tokens))
