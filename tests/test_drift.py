@@ -149,6 +149,8 @@ def test_tables_report_and_words(run, organism):
     assert {t.title for t in drift_tables(run)} >= {"What messages foretell", "Layers for single replies"}
     page = run.report.read_text(encoding="utf-8")
     assert "Conversations that drift" in page
+    assert 'class="token-map' in page
+    assert "the first conversation by name of the domain that moved farthest" in page
     said = drifted(run)
     assert f"read at layer {facts['layer']}, where single replies repeat best" in said
     assert "philosophy -" in said
@@ -165,6 +167,39 @@ def test_what_is_there_is_not_done_again(run, organism, monkeypatch):
     before = (run.folder / "tables" / "drift_ridge.csv").read_bytes()
     drift_step(run, Lazy(run, organism), QUIET, SMALL)
     assert (run.folder / "tables" / "drift_ridge.csv").read_bytes() == before
+
+
+def test_killed_and_resumed_is_uninterrupted(studied, organism, tmp_path, monkeypatch):
+    """Killed in the third part: the first two are not held again, and what was said is the same."""
+    import shutil
+
+    import workbench.drift_holding as holding
+
+    monkeypatch.setattr(holding, "CHUNK", 2)
+    config = DriftConfig.of(n=4, turns=2, domains=("coding", "therapy"))
+    runs = []
+    for name in ("whole", "killed"):
+        shutil.copytree(studied.folder, tmp_path / name, ignore=shutil.ignore_patterns("drift"))
+        runs.append(open_run(tmp_path / name))
+    tasks = world_tasks(("coding", "therapy"), 4, 2)
+    whole = holding.Holding(runs[0], organism, config, QUIET, None).held("baseline", tasks, None)
+    calls, simulate = [], holding.simulate
+
+    def killed(model, tasks, *args, **kwargs):
+        calls.append([task.name for task in tasks])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return simulate(model, tasks, *args, **kwargs)
+
+    monkeypatch.setattr(holding, "simulate", killed)
+    again = holding.Holding(runs[1], organism, config, QUIET, None)
+    with pytest.raises(KeyboardInterrupt):
+        again.held("baseline", tasks, None)
+    talks, frame = again.held("baseline", tasks, None)
+    assert [len(names) for names in calls] == [2] * 5
+    assert calls[3] == calls[2]
+    assert talks == whole[0]
+    pd.testing.assert_frame_equal(frame, whole[1])
 
 
 def test_a_drift_study_too_small_for_causes_says_so(studied, organism, tmp_path):

@@ -67,6 +67,23 @@ class ReportTable:
     frame: pd.DataFrame
 
 
+@dataclass(frozen=True)
+class ReportText:
+    """A ready piece of HTML with a heading of its own.
+
+    Attributes
+    ----------
+    title, caption
+        The heading, and what to see.
+    html
+        Made by :mod:`workbench.plots`, which escapes what comes from data; it is shown as it is.
+    """
+
+    title: str
+    caption: str
+    html: str
+
+
 @dataclass(frozen=True, eq=False)
 class ReportData:
     """All that a report shows.
@@ -100,8 +117,8 @@ class ReportData:
         ``condition, kind`` (``control`` is drawn grey), and any columns of ready text; None where nothing was tried.
     pairs
         Answers side by side: ``kind, role, prompt, replies`` (each ``condition, response, outcome``).
-    tables
-        Further tables, in the order in which they are shown.
+    tables, texts
+        Further tables and texts, in the order in which they are shown.
     """
 
     title: str
@@ -120,6 +137,7 @@ class ReportData:
     conditions: pd.DataFrame | None = None
     pairs: list[dict[str, Any]] = field(default_factory=list)
     tables: tuple[ReportTable, ...] = ()
+    texts: tuple[ReportText, ...] = ()
 
 
 def render_report(data: ReportData) -> str:
@@ -142,7 +160,9 @@ def render_report(data: ReportData) -> str:
     return template.render(
         data=data, verdict=_verdict(data.verdict), numbers=data.numbers.to_dict("records"), figures=figures,
         conditions=_conditions(data.conditions), columns=_role_columns(data.roles), roles=_roles(data.roles),
-        examples=_examples(data.examples), tables=[_table(table, i) for i, table in enumerate(data.tables, start=1)],
+        examples=_examples(data.examples),
+        texts=[vars(text) | {"html": Markup(text.html)} for text in data.texts],
+        tables=[_table(table, i) for i, table in enumerate(data.tables, start=1)],
         figure_json=_script_json([figure["plot"] for figure in figures]), template_json=_script_json(_templates()),
         config_json=_script_json(CONFIG), plotlyjs=Markup(get_plotlyjs()) if figures else "",
         light=LIGHT, dark=DARK, accent=ASSISTANT, accent_dark=DIVERGING_DARK[-1][1], font=Markup(FONT),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from . import plots
-from .drift_store import kept_conversations
-from .report import ReportFigure, ReportTable
+from .drift_store import STEP, kept_conversations
+from .report import ReportFigure, ReportTable, ReportText
 from .store import Run
 
 CAPTIONS = {
@@ -51,6 +51,21 @@ def drift_figures(run: Run) -> dict[str, ReportFigure]:
         figure = plots.ridge(frame[frame["target"].isin(["level", "change"])])
         shown["drift_causes"] = ReportFigure("Do words foretell it?", CAPTIONS["drift_causes"], figure)
     return shown
+
+
+def drift_texts(run: Run) -> tuple[ReportText, ...]:
+    """One conversation, token by token: the first of the domain that moved farthest from the Assistant."""
+    path = run.folder / STEP / "tokens.parquet"
+    if not run.is_done(STEP) or not path.exists():
+        return ()
+    tokens = pd.read_parquet(path)
+    name = str(tokens["conversation"].iloc[0])
+    caption = (
+        f"{name}: the first conversation by name of the domain that moved farthest from the Assistant. Each token's projection on the "
+        "axis, on the scale of default tokens."
+    )
+    page = plots.token_map_fragment(tokens, _optional(run, "drift_band_tokens"), title=name)
+    return (ReportText("A conversation, token by token", caption, page),)
 
 
 def _first_conversations(run: Run, layer: int) -> pd.DataFrame:

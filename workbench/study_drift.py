@@ -19,10 +19,12 @@ from .harm import early_warning, harm_bins, harm_table, probes, projection_and_h
 from .interventions import Add, Intervention
 from .models.hooked import HookedModel
 from .models.measuring import residual_norms
+from .parts import parquet_bytes
 from .progress import Watch
 from .store import Run
 from .study import Lazy
 from .study_caps import answered
+from .tensorfile import write_bytes
 from .trajectories import band_of, trajectory
 
 
@@ -60,10 +62,23 @@ def drift_step(run: Run, model: Lazy, watch: Watch, config: DriftConfig | None =
     run.write_table("drift_band", band_of(lies.query("layer == @layer")))
     run.write_table("drift_band_tokens", band_of(tokens))
     run.write_table("drift_means", domain_means(whole))
-    run.write_table("drift_moved", movement(whole))
+    run.write_table("drift_moved", moved := movement(whole))
+    _keep_tokens(holding, found[BASELINE_NAME], moved, layer)
     notes = [*_causes(holding, found[BASELINE_NAME], layer), *_harm(holding, found, layer)]
     ended = pd.Series([talk.about["ended"] for talk in talks]).value_counts().to_dict()
     run.record(STEP, layer=layer, n=len(talks), ended=ended, conditions=list(found), config=config.model_dump(mode="json"), notes=notes)
+
+
+def _keep_tokens(holding: Holding, baseline: _Held, moved: pd.DataFrame, layer: int) -> None:
+    """One conversation token by token, for the report: the first of the domain that moved farthest."""
+    path, own = holding.run.folder / STEP / "tokens.parquet", moved[moved["condition"] == BASELINE_NAME]
+    path.unlink(missing_ok=True)
+    if own.empty:
+        return
+    domain = str(own.sort_values("moved", kind="stable")["domain"].iloc[0])
+    first = min((talk for talk in baseline.talks if talk.about.get("domain") == domain), key=lambda talk: talk.name)
+    tokens = trajectory(holding.model, [first], {"axis": holding.run.axis}, layers=[layer], by="token")
+    write_bytes(path, parquet_bytes(tokens))
 
 
 def _interventions(run: Run, model: HookedModel, config: DriftConfig, layer: int) -> dict[str, tuple[Intervention, ...]]:

@@ -16,7 +16,7 @@ from .judging import UNASKED
 from .persona_space import PersonaSpace
 from .report import ReportData, ReportFigure, render_report
 from .report_caps import causal_figures, conditions_table, side_by_side, verdict_of
-from .report_drift import drift_figures, drift_tables
+from .report_drift import drift_figures, drift_tables, drift_texts
 from .report_judge import judge_tables
 from .report_origins import origin_figures
 from .store import Run
@@ -55,6 +55,7 @@ def write_report(run: Run) -> None:
         conditions=conditions_table(run),
         pairs=side_by_side(run),
         tables=(*drift_tables(run), *judge_tables(run)),
+        texts=drift_texts(run),
         limits=LIMITS,
         settings=settings(run, axis),
         versions=dict(axis.site.versions) | {"weights": axis.site.weights, "revision": axis.site.revision or "none"},
