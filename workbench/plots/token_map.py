@@ -42,13 +42,13 @@ STYLE = """
 .token-map .bar { display: flex; height: 1rem; margin: .15rem 0; border: 1px solid var(--line); } .token-map .bar i { flex: 1; }
 .token-map .ends { display: flex; justify-content: space-between; gap: .6rem; font-size: .85rem; line-height: 1.4; }
 .token-map .scale { max-width: 34rem; margin: .8rem 0 .6rem; }
-.token-map .number { position: sticky; bottom: 0; margin-top: 1rem; padding: .45rem 0; border-top: 1px solid var(--line); }
-.token-map .number { background: var(--page); min-height: 2.4rem; font-size: .9rem; line-height: 1.5; font-variant-numeric: tabular-nums; }
-@media print { .token-map .number { display: none; } .token-map i, .token-map span { print-color-adjust: exact; } }
+.token-map .pointed { position: sticky; bottom: 0; margin-top: 1rem; padding: .45rem 0; border-top: 1px solid var(--line); }
+.token-map .pointed { background: var(--page); min-height: 2.4rem; font-size: .9rem; line-height: 1.5; font-variant-numeric: tabular-nums; }
+@media print { .token-map .pointed { display: none; } .token-map i, .token-map span { print-color-adjust: exact; } }
 """
 SCRIPT = """
 (root => {
-  const line = root.querySelector('.number'), said = n => (n < 0 ? '−' : '+') + n.replace('-', '');
+  const line = root.querySelector('.pointed'), said = n => (n < 0 ? '−' : '+') + n.replace('-', '');
   let at = null;
   const show = token => {
     if (at) at.classList.remove('at');
@@ -220,7 +220,7 @@ def _fragment(frame: pd.DataFrame, band: pd.DataFrame | None, title: str, headin
         name = conversation + (f", {condition}" if "condition" in frame else "")
         parts.append(f"<{heading}>{html.escape(name)}</{heading}>")
         parts += [part for _, turn in groupby(own, key=lambda token: token["turn"]) for part in _message(list(turn), scale)]
-    parts.append('<p class="number" role="status">Point at a token, or go to a message and press the right arrow key.</p></section>')
+    parts.append('<p class="pointed" role="status">Point at a token, or go to a message and press the right arrow key.</p></section>')
     return "\n".join([*parts, f"<script>{SCRIPT}</script>"])
 
 
