@@ -4,7 +4,12 @@ import shutil
 
 import pytest
 
-from workbench.study import run_study
+from workbench.drift_files import given_trajectories
+from workbench.drift_material import DriftConfig
+from workbench.drift_store import kept_conversations
+from workbench.models.loading import load_model
+from workbench.study import STEPS, Lazy, run_study
+from workbench.study_drift import drift_step
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium")
@@ -12,8 +17,13 @@ CHROMIUM = shutil.which("chromium")
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("browser") / "run"
-    return run_study("organism", folder, roles=12, questions=3, prompts=1, default_rollouts=15).report
+    """A study with its drift part, and a page of tokens beside it."""
+    model, quiet = load_model("organism"), lambda step, done, total: None
+    run = run_study(model, tmp_path_factory.mktemp("browser") / "run", roles=12, questions=3, prompts=1, default_rollouts=15)
+    drift_step(run, Lazy(run, model), quiet, DriftConfig.of(n=3, turns=3, ordinary=20, choosing=1, in_roles=1))
+    STEPS["report"](run, Lazy(run, model), quiet)
+    given_trajectories(run, model, kept_conversations(run, "baseline")[0][:1], pages=1)
+    return run.report
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +53,22 @@ def test_the_report_opens_cleanly(browser, report, width, scheme):
     outside = [url for url in requests if not url.startswith(("file:", "data:", "blob:"))]
     assert outside == []
     assert problems == []
-    assert page.locator(".js-plotly-plot").count() == 6
+    assert page.locator(".js-plotly-plot").count() == 11
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_the_number_of_a_token_is_shown_to_pointer_and_keyboard(browser, report):
+    path = next(p for p in (report.parent / "drift" / "given").glob("*.html") if p.name != "trajectories.html")
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(path.as_uri())
+    tokens = page.locator(".token-map .said > span")
+    tokens.nth(5).hover()
+    said = page.locator(".pointed").inner_text()
+    assert f"projection {float(tokens.nth(5).get_attribute('data-p')):+.3f}".replace("-", "\u2212") in said
+    page.locator(".said").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".pointed").inner_text() != said
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.close()
