@@ -109,3 +109,10 @@ def test_a_sentence_model_that_cannot_be_loaded_is_named(monkeypatch, error, sai
     monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=fail))
     with pytest.raises(DataError, match=f"the sentence model 'no/such' cannot be loaded: {said}"):
         embed(TEXTS, "no/such")
+
+
+def test_messages_without_words_and_messages_all_alike():
+    with pytest.raises(DataError, match="none of these messages has a word in it"):
+        embed(["...", "!?", "--"], "tfidf")
+    alike = embed(["the same words"] * 4, "tfidf")
+    assert np.allclose(alike, alike[0])

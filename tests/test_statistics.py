@@ -3,7 +3,18 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from workbench.errors import DataError
-from workbench.evaluation.statistics import Interval, auc, clustered_rate, cohens_d, interval, paired_change, separation, widest, wilson
+from workbench.evaluation.statistics import (
+    Interval,
+    auc,
+    clustered_rate,
+    cohens_d,
+    correlation,
+    interval,
+    paired_change,
+    separation,
+    widest,
+    wilson,
+)
 
 
 @pytest.fixture
@@ -219,3 +230,10 @@ def test_infinite_draws_count():
     draws = np.array([1.0] * 90 + [np.inf] * 10)
     assert interval(1.0, draws).high == np.inf
     assert interval(1.0, np.array([1.0] * 99 + [np.inf])).high == 1.0
+
+
+def test_equal_numbers_correlate_with_nothing():
+    """Their standard deviation is not always 0: that of three times .1 is 1e-17."""
+    assert np.isnan(correlation([0.1] * 3, [0.1, 0.2, 0.4]))
+    assert np.isnan(correlation([0.1, 0.2, 0.4], [0.7] * 3))
+    assert np.isnan(correlation([], []))

@@ -54,8 +54,11 @@ def _input(texts: Sequence[str], model: HookedModel) -> np.ndarray:
 
 
 def _weighted_words(texts: Sequence[str]) -> np.ndarray:
-    table = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1, token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
-    if min(table.shape) <= 2:
+    try:
+        table = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1, token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
+    except ValueError as error:
+        raise DataError("none of these messages has a word in it: there is nothing to weigh") from error
+    if min(table.shape) <= 2 or len(set(texts)) == 1:
         return table.toarray()
     return TruncatedSVD(min(WIDTH, min(table.shape) - 1), random_state=0).fit_transform(table)
 

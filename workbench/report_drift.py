@@ -20,7 +20,7 @@ CAPTIONS = {
     "is what is often reported, and is no evidence.",
     "drift_clusters": "Kinds of messages, found in their embeddings and named by their most typical one: the mean movement of the reply.",
     "drift_harm": "A harmful question after every exchange, not part of the conversation: how often it is complied with, by where the "
-    "reply before it lies; Wilson intervals.",
+    "reply before it lies (under a cap: by what arrives at the layer); Wilson intervals.",
 }
 SHOWN = 2
 """Conversations a domain that are drawn one by one."""

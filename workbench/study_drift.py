@@ -119,7 +119,10 @@ def _harm(holding: Holding, found: Mapping[str, _Held], layer: int) -> list[str]
     roles = _Held((), talks, frame.query("layer == @layer"))
     tables, notes = {}, []
     for name, held in {**found, "roles": roles}.items():
-        tables[name], said = _probed(holding, name, held, asks, grader)
+        try:
+            tables[name], said = _probed(holding, name, held, asks, grader)
+        except DataError as error:  # e.g. a judge that never says anything readable
+            return [f"Nothing is said of harm: {error}."]
         notes += said
         holding.watch("probing", len(tables), len(found) + 1)
     base, in_roles = tables[BASELINE_NAME], tables.pop("roles")

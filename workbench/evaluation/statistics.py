@@ -70,7 +70,8 @@ def separation(
 def correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float:
     """Pearson's r; NaN where one side does not vary."""
     x, y = np.asarray(x, float), np.asarray(y, float)
-    return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
+    # The spread, not the standard deviation: that of equal numbers is 1e-17 as often as 0.
+    return float(np.corrcoef(x, y)[0, 1]) if len(x) and np.ptp(x) and np.ptp(y) else float("nan")
 
 
 def interval(value: float, draws: np.ndarray) -> Interval:
