@@ -248,9 +248,11 @@ both = pd.concat([lies[lies["conversation"].isin(names)].assign(condition="basel
 wb.plots.drift_means(domain_means(both), band)
 
 # %% [markdown]
-# *What to see:* the dashed lines stay up. Do not cheer yet. Under a floor every token's projection **is** at or above the threshold,
-# because we put it there. The figure would look like this if the words had not changed at all. What counts is something that the cap
-# does not set by hand. Here it is the words: `register_of` counts phrases of the world, $-1$ all far, $+1$ all near the Assistant.
+# *What to see:* the dashed lines stay up. See also whether they stay in the band: a floor lifts low tokens and leaves high ones, so
+# that a mean of tokens can end above anything that ordinary talk has. And do not cheer yet. Under a floor every token's projection
+# **is** at or above the threshold, because we put it there. The figure would look like this if the words had not changed at all. What
+# counts is something that the cap does not set by hand. Here it is the words: `register_of` counts phrases of the world, $-1$ all far,
+# $+1$ all near the Assistant.
 
 # %%
 spoken = both.query("speaker == 'assistant'")

@@ -372,9 +372,9 @@ compared.round(2)
 wb.plots.layer_sweep(sweep.table.filter(regex="layer|auc|gain"))
 
 # %% [markdown]
-# *What to see:* $r$ with the planted number does hardly tell the words from the later layers. The panel of gains is the one to read,
-# with its intervals: where they hold zero, these data do not show that the layer knows more than its words. What does show it is a
-# change of the prompt under the same words (notebook 2, `workbench origins`).
+# *What to see:* $r$ with the planted number hardly tells the words from the layers. The panel of gains is the one to read, with its
+# intervals: where they hold zero, these data do not show that the layer knows more than its words; and where the words come near an AUC
+# of 1, there is no room to show it. What does show it is a change of the prompt under the same words (notebook 2, `workbench origins`).
 #
 # ## What the five have in common
 #
@@ -401,8 +401,8 @@ wb.plots.layer_sweep(sweep.table.filter(regex="layer|auc|gain"))
 # 2. **Every percentile names its set.** Check: `print(threshold)`; compare $z$, not levels.
 # 3. **Changes are larger than their noise, and what selects is not what is measured.** Check: `wb.repeated_replies`,
 #    `wb.repeatability`; a second reply for every selection.
-# 4. **Low harm comes with whole text.** Check: compliance, refusals, right answers and broken text in one table; ten answers read by a
-#    person; `workbench label RUN` for the judge.
+# 4. **Low harm comes with whole text.** Check: compliance, refusals, right answers and broken text in one table; ten answers at each
+#    strength, read by a person.
 # 5. **The layer knows more than the words.** Check: `gain` in `sweep.csv`; `workbench origins RUN` for the same words under other
 #    prompts.
 #
