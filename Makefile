@@ -12,9 +12,11 @@ endif
 study: .venv/ready  ## set up, run the whole study on the embedded model, say where the report is
 	$(BIN)/workbench study
 
+# Two processes on two cores; more threads than cores would make each of them wait for the other's.
+test test-slow test-browser notebooks: export OMP_NUM_THREADS ?= 1
+
 test: .venv/dev lint .tl3/ready  ## everything that is checked on every change
-	$(BIN)/pytest
-	$(MAKE) notebooks
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .

@@ -22,7 +22,7 @@ def test_the_python_in_the_readme_runs(tmp_path, monkeypatch, capsys):
     names: dict = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    assert len(shown) == 1
+    assert len(shown) == 2
     assert names["axis"].values.shape == (5, 96)
     assert capsys.readouterr().out.strip()  # the steered answer was printed
 
