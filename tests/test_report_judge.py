@@ -54,3 +54,11 @@ def test_without_a_judge_there_is_nothing_to_say(run):
     alone = open_run(run.folder)
     alone.study["steps"]["judge"]["judge"] = ""
     assert judge_tables(alone) == ()
+
+
+def test_a_judge_of_which_nothing_could_be_read_leaves_every_label_out(run, monkeypatch):
+    empty = run.rollouts.assign(label=pd.array([pd.NA] * len(run.rollouts), dtype="Int64"))
+    monkeypatch.setattr(type(run), "rollouts", property(lambda self: empty))
+    table = left_out(run)
+    assert (table["no label"] == table["responses"]).all()
+    assert len(table) == 9

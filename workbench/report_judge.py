@@ -34,8 +34,8 @@ def judge_tables(run: Run) -> tuple[ReportTable, ...]:
 def left_out(run: Run) -> pd.DataFrame:
     """A row a role that loses responses: ``role, responses, used``, how many for which reason, and ``vector`` (yes or no)."""
     rollouts = run.rollouts.query("role != 'default'")
-    label = rollouts["label"].astype("Int64").map(lambda n: f"label {n}", na_action="ignore").fillna("no label")
-    reason = label.where(rollouts["error"] == "", "error")
+    said = ["no label" if pd.isna(n) else f"label {int(n)}" for n in rollouts["label"]]
+    reason = pd.Series(said, index=rollouts.index, dtype=object).where(rollouts["error"] == "", "error")
     counts = pd.crosstab(rollouts["role"], reason).reindex(columns=WITHIN, fill_value=0)
     used = counts["label 3"] if run.study["steps"]["axis"]["keep"] == "fully" else counts[WITHIN].sum(axis=1) - counts["error"]
     counts.insert(0, "responses", counts.sum(axis=1))
