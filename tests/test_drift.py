@@ -68,6 +68,25 @@ def test_other_users_come_from_the_library(organism, studied):
     assert not {(t.persona, t.topic) for t in tasks} & {(t.persona, t.topic) for t in chosen}
 
 
+def test_the_layer_is_never_chosen_on_what_is_reported_however_many_are_wanted(organism, studied):
+    for n in (3, 98, 100, 500):
+        tasks, chosen, _ = conversations_for(studied, organism, DriftConfig.of(n=n, choosing=5, user="self", domains=("therapy",)))
+        assert len(chosen) == 5
+        assert len(tasks) == min(n, 95)
+        assert not {(t.persona, t.topic) for t in tasks} & {(t.persona, t.topic) for t in chosen}
+
+
+def test_another_axis_is_another_study(organism, studied):
+    from workbench.drift_holding import Holding
+
+    holding = Holding(studied, organism, SMALL, QUIET, None)
+    before = holding._salt([])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(studied), "axis", property(lambda self, axis=studied.axis: -axis))
+        assert holding._salt([]) != before
+    assert holding._salt([]) == before
+
+
 def test_ordinary_conversations_ask_the_runs_questions(studied):
     tasks = ordinary_tasks(studied, DriftConfig.of(turns=6))
     questions = {q["question"] for q in studied.study["library"]["questions"]}

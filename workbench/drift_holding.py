@@ -20,6 +20,7 @@ from .progress import Watch
 from .repeats import repeatability, repeated_replies
 from .simulation import Task, User, replay, simulate
 from .store import Run
+from .thresholds import signature
 from .trajectories import trajectory
 
 CHUNK = 24
@@ -78,7 +79,9 @@ class Holding:
     def _salt(self, more: Sequence[Any]) -> str:
         acting = [item.describe() if isinstance(item, Intervention) else item for item in more]
         user = [self.config.user, self.config.user_model]
-        return as_json([self.run.axis.site.to_dict() | {"versions": {}}, self._settings(), user, acting])
+        # The axis itself, not only where it was taken: another judge makes another axis of the same model.
+        axis = {n: signature(self.run.axis, n) for n in self.run.axis.site.layers}
+        return as_json([self.run.axis.site.to_dict() | {"versions": {}}, axis, self._settings(), user, acting])
 
     def _kept(
         self, name: str, keys: list[str], make: Callable[[int], list[Conversation]], acting: Sequence[Intervention]

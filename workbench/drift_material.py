@@ -75,8 +75,12 @@ def conversations_for(run: Run, model: HookedModel, config: DriftConfig) -> tupl
     by_domain: dict[str, list[Task]] = {}
     for task in every:
         by_domain.setdefault(task.domain, []).append(task)
-    tasks = [task for group in by_domain.values() for task in group[: config.n]]
-    chosen = [task for group in by_domain.values() for task in group[-min(config.choosing, max(1, len(group) - config.n)) :]]
+    tasks, chosen = [], []
+    for group in by_domain.values():
+        # What chooses the layer is kept out of what is reported, also where a domain has no more conversations than are wanted.
+        n = min(config.n, len(group) - min(config.choosing, len(group) // 2))
+        tasks += group[:n]
+        chosen += group[n : n + config.choosing]
     return tasks, _renamed(chosen), _user(run, model, config)
 
 
