@@ -7,7 +7,7 @@ ifneq ($(wildcard ../shared/models),)
 export WORKBENCH_TEST_MODELS ?= $(abspath ../shared/models)
 endif
 
-.PHONY: study test lint test-slow test-browser notebooks benchmark check-organism organism worlds clean
+.PHONY: study test lint test-slow test-browser notebooks docs benchmark check-organism organism worlds clean
 
 study: .venv/ready  ## set up, run the whole study on the embedded model, say where the report is
 	$(BIN)/workbench study
@@ -32,6 +32,9 @@ test-browser: .venv/dev  ## the report in a real browser (Debian's chromium)
 
 notebooks: .venv/dev
 	$(BIN)/pytest --nbmake notebooks/*.ipynb -p no:cacheprovider -o filterwarnings=default
+
+docs: .venv/dev  ## the documentation, into site/; the study behind its figures takes a minute or two, once
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 benchmark: .venv/dev  ## ratios side by side, printed as tables
 	$(BIN)/python benchmarks/extraction.py
@@ -70,4 +73,4 @@ organism: .venv/dev  ## train the embedded model from nothing, check it and writ
 	touch $@
 
 clean:
-	rm -rf .venv .tl3 runs
+	rm -rf .venv .tl3 runs site .cache

@@ -218,7 +218,7 @@ print(f"after centring: from {values.min():.2f} to {values.max():.2f}, mean {val
 wb.plots.cosine_heatmap(centred_cosines)
 
 # %% [markdown]
-# *What to see:* two camps, blue within and vermilion between, and a middle that belongs to neither; the default stands at the outer end
+# *What to see:* two camps, green within and magenta between, and a middle that belongs to neither; the default stands at the outer end
 # of one camp. (The list is in the order of the first component, which comes next.)
 #
 # ## 6. A map of characters

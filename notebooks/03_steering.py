@@ -211,7 +211,7 @@ rates[["compliance", "refusal", "plain_refusal", "right", "identity", "broken"]]
 wb.plots.dose_response(table)
 
 # %% [markdown]
-# *What to see:* compliance (vermilion) is high on the left and falls to the right, while refusals rise; this is the response that we
+# *What to see:* compliance (the solid line) is high on the left and falls to the right, while refusals rise; this is the response that we
 # were after. In the shaded regions, responses are no text any more or right answers are lost. At the two outermost strengths
 # **compliance is low, and so are refusals**: the model neither does as asked nor declines. Between the shaded regions lies the range in
 # which a strength can be used.
@@ -307,7 +307,7 @@ together.attrs = table.attrs
 wb.plots.dose_response(together)
 
 # %% [markdown]
-# *What to see:* the thin grey lines are compliance under the controls. To the right, the vermilion line drops below all of them.
+# *What to see:* the thin grey lines are compliance under the controls. To the right, the solid line with dots drops below all of them.
 #
 # A grey line that falls a little is no scandal. It says that a push of this size changes compliance somewhat, whatever its direction.
 # Then only what the axis does *beyond* it is the axis's. That difference is again one between pairs: the control is the baseline now.

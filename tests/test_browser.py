@@ -53,7 +53,7 @@ def test_the_report_opens_cleanly(browser, report, width, scheme):
     outside = [url for url in requests if not url.startswith(("file:", "data:", "blob:"))]
     assert outside == []
     assert problems == []
-    assert page.locator(".js-plotly-plot").count() == 11
+    assert page.locator(".js-plotly-plot").count() == 12
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()
 
@@ -71,4 +71,49 @@ def test_the_number_of_a_token_is_shown_to_pointer_and_keyboard(browser, report)
     page.keyboard.press("ArrowRight")
     assert page.locator(".pointed").inner_text() != said
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_linked_figure_answers_to_pointer_and_keyboard(browser, report, width):
+    page = browser.new_page(viewport={"width": width, "height": 1000})
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto((report.parent / "figures" / "persona_layers.html").as_uri())
+    page.wait_for_selector(".explorer .points path")
+    heading = "[...document.querySelectorAll('.explorer .annotation')].map(e => e.textContent).find(t => t.startsWith('Layer'))"
+    first = page.evaluate(heading)
+    slider = page.locator(".explorer input")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"{heading} !== {first!r}")
+    assert page.evaluate(heading) == f"Layer {page.locator('.explorer output').inner_text()}"
+    assert problems == []
+
+    point = page.locator(".explorer .plot .points path").first.bounding_box()
+    page.mouse.click(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    page.wait_for_selector(".explorer .role blockquote")
+    chosen = page.locator(".explorer .role h3").inner_text()
+    picker = page.locator(".explorer select")
+    assert chosen == picker.evaluate("picker => picker.selectedOptions[0].textContent")
+    rings = "document.querySelector('.explorer .plot').data.slice(-3).map(trace => trace.x.length)"
+    page.wait_for_function(f"{rings}.join() === '1,1,3'")
+    # The ring lies on the role's own point, at this layer and after the next move.
+    for key in ("", "ArrowLeft"):
+        if key:
+            slider.focus()
+            page.keyboard.press(key)
+            page.wait_for_function(f"{heading} === {first!r}")
+            page.wait_for_timeout(300)
+        on_it = page.evaluate(
+            """name => { const data = document.querySelector(".explorer .plot")._fullData, ring = data.at(-3), roles = data[0];
+            const i = roles.text.indexOf(name); return [ring.x[0] - roles.x[i], ring.y[0] - roles.y[i]]; }""",
+            chosen,
+        )
+        assert on_it == pytest.approx([0, 0], abs=1e-6)
+    picker.focus()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function(f"document.querySelector('.explorer .role h3').textContent !== {chosen!r}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert problems == []
     page.close()

@@ -145,6 +145,8 @@ def test_the_figure_has_a_place_a_model_and_a_line_a_strength():
     assert list(named["steered +0.4"].y) == [0.4] * 3
     assert list(figure.layout.xaxis4.ticktext) == ["&lt;b&gt;base&lt;/b&gt;", "step", "chat"]
     assert len([t for t in plots.checkpoints(frame).data if t.mode == "lines+markers"]) == 4
+    steps = plots.checkpoints(frame.assign(model=["organism/step-10", "organism/step-40", "organism"]))
+    assert list(steps.layout.xaxis3.ticktext) == ["…anism/step-10", "…anism/step-40", "organism"], "long names keep what tells them apart"
     check_themes(lambda **k: plots.checkpoints(frame, scores, **k))
     with pytest.raises(DataError, match="one occurs twice"):
         plots.checkpoints(pd.concat([frame, frame]))

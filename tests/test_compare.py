@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from workbench import plots
 from workbench.cli import app
-from workbench.compare import Positions, alike, compare, in_words, positions_of, positions_table
+from workbench.compare import Positions, aligned, alike, compare, in_words, positions_of, positions_table
 from workbench.directions import Direction
 from workbench.errors import DataError
 from workbench.published import export_published, import_published
@@ -50,6 +50,33 @@ def test_signs_of_components_are_nobodys(points):
         assert measure(table, name)["chance"] < 0.6
     places = positions_table([study("a", points), study("b", points * [-1, 1, -1])])
     assert np.allclose(places[places["study"] == "a"]["pc1"], places[places["study"] == "b"]["pc1"])
+
+
+def test_spaces_are_turned_onto_the_first(points):
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    places = aligned([study("a", points), study("b", 7 * (points @ turn) + 4), study("c", points[::-1].copy(), roles=ROLES[::-1])])
+    first, *others = (part.reset_index(drop=True) for _, part in places.groupby("study", sort=False))
+    for other in others:
+        assert other["role"].tolist() == ROLES
+        assert np.allclose(other[["pc1", "pc2", "pc3"]], first[["pc1", "pc2", "pc3"]])
+    assert np.allclose((first[["pc1", "pc2", "pc3"]] ** 2).sum(axis=1).mean(), 1)
+
+
+def test_the_figure_of_spaces(points):
+    places = aligned([study("a", points), study("b", points * [-1, 1, 1])])
+    check_themes(lambda **k: plots.persona_spaces(places, **k))
+    figure = plots.persona_spaces(places)
+    shown = plots.data(figure)
+    assert np.allclose(shown.loc[shown["trace"] == "a", "x"].astype(float), shown.loc[shown["trace"] == "b", "x"].astype(float))
+    labels = [note.text for note in figure.layout.annotations if note.text in ROLES]
+    assert len(labels) == 2 * len(set(labels)) > 0  # the same roles in both panels
+    assert figure.layout.xaxis.range == figure.layout.xaxis2.range
+    with pytest.raises(DataError, match="at least two studies"):
+        plots.persona_spaces(places[places["study"] == "a"])
+    with pytest.raises(DataError, match="the same roles in the same order in every study; b differs"):
+        plots.persona_spaces(places.drop(index=places.index[-1]))
+    with pytest.raises(DataError, match="share 3 roles"):
+        aligned([study("a", points), study("b", points[:3], roles=ROLES[:3])])
 
 
 def test_the_sign_of_the_axis_is_kept(points):

@@ -91,24 +91,24 @@ def test_the_context_is_a_limit(organism, prompts):
 
 def test_thinking_is_never_part_of_an_answer():
     """A model that thinks aloud: its decoded text is cut after the closing mark, ids and text alike."""
-    from workbench.models.generation import _answer
+    from workbench.models.generation import answer_of
 
     model = load_model(build("llama"), tokenizer=tokenizer())
 
     def encoded(text: str) -> list[int]:
         return model.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    answer = _answer(model, [*encoded("<think>the sea</think>\n\nthe light"), model.stop_ids[0]])
+    answer = answer_of(model, [*encoded("<think>the sea</think>\n\nthe light"), model.stop_ids[0]])
     assert answer.text == "the light"
     assert list(answer.ids) == encoded("the light")
     assert model.tokenizer.decode(answer.thinking) == "<think>the sea</think>\n\n"
-    assert _answer(model, encoded("the light")).thinking == ()
-    assert _answer(model, encoded("<think>the sea is")).error == "cut off while still thinking"
-    assert _answer(model, [model.stop_ids[0]]).error == "empty answer"
+    assert answer_of(model, encoded("the light")).thinking == ()
+    assert answer_of(model, encoded("<think>the sea is")).error == "cut off while still thinking"
+    assert answer_of(model, [model.stop_ids[0]]).error == "empty answer"
 
 
 def test_thinking_that_the_prompt_opens_and_nothing_closes_is_no_answer():
-    from workbench.models.generation import _answer, opens_thinking
+    from workbench.models.generation import answer_of, opens_thinking
 
     model = load_model(build("llama"), tokenizer=tokenizer())
 
@@ -117,5 +117,5 @@ def test_thinking_that_the_prompt_opens_and_nothing_closes_is_no_answer():
 
     assert opens_thinking(model, encoded("the sea<|assistant|><think>\n"))
     assert not opens_thinking(model, encoded("what is <think> for?<|assistant|>"))
-    assert _answer(model, encoded("the sea is wide"), thinking=True).error == "cut off while still thinking"
-    assert _answer(model, encoded("the sea</think>\n\nthe light"), thinking=True).text == "the light"
+    assert answer_of(model, encoded("the sea is wide"), thinking=True).error == "cut off while still thinking"
+    assert answer_of(model, encoded("the sea</think>\n\nthe light"), thinking=True).text == "the light"

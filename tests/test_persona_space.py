@@ -76,6 +76,75 @@ def test_components_to_a_share():
     assert [space.n_components_for(share) for share in (0.7, 0.88, 0.9, 1.0)] == [1, 1, 2, 3]
 
 
+# -- the null -----------------------------------------------------------------------------------------
+def structured(n: int = 40, d: int = 300, factors: int = 2, seed: int = 0):
+    """Roles that differ along so many directions, which all dimensions share, and by noise."""
+    generator = torch.Generator().manual_seed(seed)
+    shared = torch.randn(n + 1, factors, generator=generator) @ torch.randn(factors, d, generator=generator)
+    values = (shared + 0.7 * torch.randn(n + 1, d, generator=generator))[:, None]
+    return make_activations(values, [*(f"r{i}" for i in range(n)), "default"], n=[1] * (n + 1))
+
+
+@pytest.mark.parametrize("factors", [0, 1, 3])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_components_beyond_the_null_are_those_that_dimensions_share(factors, seed):
+    scree = PersonaSpace(0).fit(structured(factors=factors, seed=seed)).scree(null=60)
+    beyond = (scree["share"] > scree["null_high"]).to_numpy()
+    assert beyond[:factors].all()
+    assert not beyond[factors : factors + 5].any()
+
+
+def test_the_null_is_that_of_permuted_roles_by_another_road():
+    """The same permutations, their components from a singular value decomposition instead of the roles' Gram matrix."""
+    acts = structured(n=12, d=30)
+    space = PersonaSpace(0).fit(acts)
+    values = acts.values[:12, 0].double().numpy()
+    rng, shares = np.random.default_rng(5), []
+    for _ in range(50):
+        dealt = rng.permuted(np.ascontiguousarray((values - values.mean(0)).T), axis=1).T
+        assert np.allclose(np.sort(dealt, axis=0), np.sort(values - values.mean(0), axis=0)), "each dimension keeps its values"
+        squares = np.linalg.svd(dealt, compute_uv=False) ** 2
+        shares.append((squares / squares.sum())[:11])
+    np.testing.assert_allclose(space.scree(null=50, seed=5)["null_high"], np.percentile(shares, 95, axis=0), atol=1e-12)
+
+
+def test_the_null_is_the_seeds_and_leaves_the_default_out():
+    acts = structured(n=12, d=30)
+    first, again, other = (PersonaSpace(0).fit(acts).scree(null=50, seed=s) for s in (1, 1, 2))
+    assert first.equals(again)
+    assert not np.array_equal(first["null_high"], other["null_high"])
+    without = PersonaSpace(0).fit(acts.where("role != 'default'")).scree(null=50, seed=1)
+    assert first.equals(without)
+    assert (first["null_high"].diff().dropna() <= 0).all(), "larger components first"
+    assert first.attrs == {"layer": 0, "model": "toy"}
+    assert "null_high" not in PersonaSpace(0).fit(acts).scree()
+
+
+def test_the_null_of_a_standardised_and_of_a_shortened_space():
+    acts = structured(n=12, d=30)
+    assert len(PersonaSpace(0, n_components=4).fit(acts).scree(null=50)) == 4
+    massive = acts.values.clone()
+    massive[:, 0, 3] *= 1000
+    scaled = [PersonaSpace(0, standardise=True).fit(type(acts)(v, acts.rows, acts.site)).scree(null=50) for v in (acts.values, massive)]
+    np.testing.assert_allclose(scaled[0]["null_high"], scaled[1]["null_high"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("draws", [1, 49, -3])
+def test_a_null_of_few_permutations_is_refused(draws):
+    with pytest.raises(DataError, match=f"at least 50 permutations, or 0 for none; {draws} were asked for"):
+        PersonaSpace(0).fit(structured(n=6, d=10)).scree(null=draws)
+
+
+def test_the_papers_size_takes_seconds():
+    """275 roles in 8,192 dimensions: the Gram matrix is 275 x 275 however wide the model."""
+    import time
+
+    space = PersonaSpace(0).fit(structured(n=275, d=8192))
+    start = time.process_time()
+    space.scree(null=50)
+    assert time.process_time() - start < 20
+
+
 def test_standardising_takes_a_massive_dimension_back():
     generator = torch.Generator().manual_seed(3)
     values = torch.randn(20, 1, 6, generator=generator)
@@ -106,6 +175,9 @@ def test_centred_cosines(vectors):
     cosines = PersonaSpace(0).fit(vectors).cosines(vectors)
     assert np.allclose(np.diag(cosines), 1)
     assert cosines.loc["default", "role00"] < -0.9
+    assert cosines.attrs["order"] == "PC1"
+    scores = PersonaSpace(0).fit(vectors).to_frame().set_index("role")["pc1"]
+    assert list(cosines.index) == list(scores.sort_values(ascending=False).index)
 
 
 @pytest.mark.parametrize(("n", "text"), [(2, "at least 3 roles; there are 2")])

@@ -17,6 +17,7 @@ from plot_checks import check_themes
 from workbench import plots
 from workbench.errors import DataError, WorkbenchError
 from workbench.plots import export, line, space, theme
+from workbench.plots.variance import NULL, beyond_null
 
 ATTACK = "<img src=x onerror=alert(1)>"
 
@@ -243,10 +244,37 @@ def test_intervals_and_the_mean_are_drawn_as_given():
     frame = frame.assign(low=frame["projection"] - 0.5, high=frame["projection"] + 0.25)
     frame.loc[0, "low"] = math.nan
     table = plots.data(plots.axis_line(frame, centre=0.5))
-    ends = table[table["trace"] == "interval"].groupby("text")["x"].agg(["min", "max"])
+    ends = table[table["trace"] == "95 % interval"].groupby("text")["x"].agg(["min", "max"])
     expected = frame.iloc[1:].set_index("role")[["low", "high"]]
     np.testing.assert_array_equal(ends.loc[expected.index].to_numpy(), expected.to_numpy())
     assert table[table["trace"] == "mean of roles"]["x"].tolist() == [0.5, 0.5]
+
+
+def test_a_centred_line_counts_from_the_mean_of_the_roles_in_the_same_units():
+    frame = role_table(8)
+    frame = frame.assign(low=frame["projection"] - 0.5, high=frame["projection"] + 0.25)
+    roles = frame[~frame["is_default"]]
+    figure = plots.axis_line(frame, centred=True)
+    table = plots.data(figure)
+    shown = table[table["trace"].isin(["role", "default"])].set_index("text").loc[frame["role"], "x"].astype(float)
+    np.testing.assert_allclose(shown, frame["projection"] - roles["projection"].mean())
+    assert shown[roles["role"]].mean() == pytest.approx(0)
+    ends = table[table["trace"] == "95 % interval"].groupby("text")["x"].agg(["min", "max"]).loc[frame["role"]]
+    np.testing.assert_allclose(ends["max"] - ends["min"], 0.75)
+    assert table[table["trace"] == "mean of roles"]["x"].tolist() == [0.0, 0.0]
+    title = figure.layout.xaxis.title.text
+    assert f"from the mean of the roles<br>(which projects at {roles['projection'].mean():+.3g}".replace("-", "−") in title
+    assert "residual-stream units" in title
+    hover = named(figure, "default")[0].hovertext[0]
+    assert "projection 9 " in hover, "the raw number is still said"
+    assert f"{9 - roles['projection'].mean():+.4g} from the mean of the roles" in hover
+    # The order, and so the labels, are those of the raw line; a centre that is given wins over the table's.
+    labels = [a.text for a in plots.axis_line(frame).layout.annotations]
+    assert [a.text for a in figure.layout.annotations] == labels
+    given = plots.data(plots.axis_line(frame, centre=2.0, centred=True))
+    assert given[given["text"] == "default"]["x"].max() == pytest.approx(9.25 - 2)
+    with pytest.raises(DataError, match="there is only the default"):
+        plots.axis_line(frame[frame["is_default"]], centred=True)
 
 
 # -- variance, cosines --------------------------------------------------------------------------------
@@ -255,10 +283,44 @@ def test_scree_marks_how_many_components_reach_each_share():
     assert texts == ["70 %: 1 component", "80 %: 2 components"], "90 % is never reached and never claimed"
 
 
+def test_components_that_exceed_the_null_are_counted_in_a_row_and_drawn_dark():
+    frame = scree_table([0.5, 0.3, 0.04, 0.1, 0.06]).assign(null_high=[0.2, 0.1, 0.05, 0.05, 0.05])
+    assert beyond_null(frame[::-1]) == 2, "the fourth exceeds its null, but the third does not"
+    assert beyond_null(scree_table([0.5, 0.5])) is None
+    assert beyond_null(frame.assign(null_high=0.0)) == 5
+    figure = plots.scree(frame[::-1])
+    beyond, rest = named(figure, "share, beyond chance")[0], named(figure, "share, not told from chance")[0]
+    assert (list(beyond.x), list(rest.x)) == ([1, 2], [3, 4, 5])
+    assert (beyond.marker.color, rest.marker.color) == (None, theme.NEUTRAL), "dark is the page's ink"
+    assert "<b>2 components</b> exceed<br>what permuted roles reach" in [a.text for a in figure.layout.annotations]
+    assert list(named(figure, NULL)[0].y) == list(frame["null_high"])
+    none = plots.scree(frame.assign(null_high=0.9))
+    assert not named(none, "share, beyond chance")
+    assert "<b>0 components</b> exceed<br>what permuted roles reach" in [a.text for a in none.layout.annotations]
+
+
 @pytest.mark.parametrize("draw", [plots.cosine_heatmap, plots.similarity_by_layer])
 def test_cosines_are_coloured_from_minus_one_to_one(draw):
-    axis = draw(square(["a", "b", "c"]) / 10).layout.coloraxis
-    assert (axis.cmin, axis.cmax) == (-1, 1)
+    figure = draw(square(["a", "b", "c"]) / 10)
+    axis = figure.layout[theme.ALIKE_AXIS]
+    assert (axis.cmin, axis.cmax, figure.data[0].coloraxis) == (-1, 1, theme.ALIKE_AXIS)
+    assert axis.colorscale is None, "the template supplies it, so that a page can swap light for dark"
+    for name in (theme.LIGHT_NAME, theme.DARK_NAME):
+        scale = pio.templates[name].layout[theme.ALIKE_AXIS].colorscale
+        assert [place for place, _ in scale] == [1 - place for place, _ in scale][::-1], "symmetric about 0"
+        assert not {theme.ASSISTANT, theme.FAR} & {colour for _, colour in scale}, "alike is not the Assistant's"
+
+
+def test_the_heat_map_says_its_order_and_points_at_the_default():
+    frame = square(["default", *(f"role{i}" for i in range(40))])
+    frame.attrs["order"] = "PC1"
+    figure = plots.cosine_heatmap(frame)
+    assert figure.layout.yaxis.title.text == "roles by PC1, the highest first"
+    [note] = figure.layout.annotations
+    assert (note.text, note.y, note.xanchor) == ("◂ <b>default</b>", "default", "left")
+    assert not plots.cosine_heatmap(square(["a", "b"])).layout.annotations
+    assert figure.data[0].texttemplate is None
+    assert plots.similarity_by_layer(square([0, 1])).data[0].texttemplate == "%{z:.2f}", "few cells say their numbers"
 
 
 def test_the_heat_map_keeps_the_order_it_was_given():
@@ -290,6 +352,28 @@ def test_the_recommended_layer_is_marked_in_every_panel():
     figure = plots.layer_sweep(sweep_table(), recommended=4)
     assert "<b>recommended: layer 4</b>" in [a.text for a in figure.layout.annotations]
     assert [s.x0 for s in figure.layout.shapes if s.x0 == s.x1] == [4, 4, 4]
+
+
+def test_the_words_stand_apart_from_the_layers():
+    words = pd.DataFrame({"layer": [-1], "auc": [0.5], "auc_low": [0.4], "auc_high": [0.7], "n_70": [4], "gain": [0.0]})
+    figure = plots.layer_sweep(pd.concat([sweep_table().assign(gain=0.1), words]), recommended=3)
+    assert list(named(figure, "AUC")[0].x) == [0, 1, 2, 3, 4, 5], "no curve leads to them"
+    assert all(min(t.x) >= 0 for t in figure.data if t.meta == "decoration"), "and no band"
+    [point] = named(figure, "AUC, words")
+    assert (point.mode, point.marker.symbol, point.marker.color, list(point.y)) == ("markers", "diamond-open", theme.NEUTRAL, [0.5])
+    assert (point.error_y.array[0], point.error_y.arrayminus[0]) == pytest.approx((0.2, 0.1))
+    assert not named(figure, "gain, words"), "over itself it gains nothing"
+    axis = figure.layout.xaxis
+    rules = {s.x0 for s in figure.layout.shapes if s.x0 == s.x1} - {3}
+    assert rules == {-0.5}
+    assert axis.range[0] < point.x[0] < -0.5
+    assert dict(zip(axis.ticktext, axis.tickvals, strict=True))["words"] == point.x[0]
+    deep = pd.DataFrame({"layer": range(-1, 80), "auc": 0.9})
+    place = named(plots.layer_sweep(deep), "AUC, words")[0].x[0]
+    assert place < -3, "among many layers there is room for the word"
+    assert not [t for t in plots.layer_sweep(sweep_table()).data if t.name and "words" in t.name]
+    alone = plots.layer_sweep(words)
+    assert [t.name for t in alone.data if t.mode == "markers"] == ["AUC, words", "components for 70 %, words"]
 
 
 def test_layers_are_drawn_in_order_and_one_layer_is_enough():
@@ -362,16 +446,6 @@ def test_images_without_kaleido_say_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(WorkbenchError, match=r'pip install "persona-workbench\[figures\]".*Chrome or Chromium'):
         plots.save(go.Figure(), tmp_path / "a.pdf")
-
-
-def test_images_without_a_browser_say_so(tmp_path, monkeypatch):
-    def fail(*_args, **_kwargs):
-        raise RuntimeError("Kaleido requires Google Chrome")
-
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    monkeypatch.setattr(go.Figure, "write_image", fail)
-    with pytest.raises(WorkbenchError, match=r"a\.svg could not be drawn: Kaleido requires .*Chrome or Chromium must be installed"):
-        plots.save(go.Figure(), tmp_path / "a.svg")
 
 
 def test_importing_plots_leaves_torch_alone():

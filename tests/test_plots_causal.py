@@ -147,8 +147,7 @@ def test_lines_differ_in_colour_dash_and_marker_and_keep_the_colours_meaning():
     lines = [named(figure, series.title) for series in steering.SERIES.values()]
     for styles in ([t.line.color for t in lines], [t.line.dash for t in lines], [t.marker.symbol for t in lines]):
         assert len(set(styles)) == len(lines)
-    assert named(figure, "jailbreaks complied with").line.color == theme.FAR
-    assert named(figure, "jailbreaks refused").line.color == theme.ASSISTANT
+    assert not {theme.ASSISTANT, theme.FAR, theme.CAP} & {t.line.color for t in lines}, "outcomes are no ends of the axis, and no cap"
 
 
 def test_only_strengths_that_break_are_shaded():
@@ -175,7 +174,11 @@ def test_zero_is_marked_where_it_is_in_view_and_the_axis_says_which_end_is_plus(
     figure = plots.dose_response(dose_table())
     assert [(s.x0, s.x1, s.line.dash) for s in figure.layout.shapes if s.type == "line"] == [(0, 0, "dot")]
     title = figure.layout.xaxis.title.text.replace("<br>", " ")
-    assert title == "strength, in fractions of the mean norm of response tokens (68.5) 0 = no steering, + = towards the Assistant"
+    said = "strength, in fractions of the mean norm of response tokens (68.5) 0 = no steering, + = towards the Assistant"
+    assert title == f"{said} n = 400 responses a point"
+    mixed = dose_table().assign(n=lambda f: f["n"].where(f["measure"] != "right", 1200))
+    assert plots.dose_response(mixed).layout.xaxis.title.text.endswith("n = 400 to 1,200 responses a point")
+    assert "n =" not in plots.dose_response(dose_table().assign(n=math.nan)).layout.xaxis.title.text
     assert list(figure.layout.xaxis.ticktext) == ["−0.4", "−0.2", "0", "+0.2", "+0.4"]
     assert not [s for s in plots.dose_response(dose_table().query("strength > 0")).layout.shapes if s.type == "line"]
 
@@ -193,9 +196,15 @@ def test_controls_are_thin_grey_lines_of_compliance_alone():
     assert (control.line.color, list(control.y)) == (theme.NEUTRAL, [0.9] * 5)
     assert control.line.width < named(figure, "jailbreaks complied with").line.width
     assert list(named(figure, "jailbreaks complied with").y) == RATES["compliance"], "controls do not enter the axis's line"
-    entry = named(figure, "jailbreaks complied with, controls")
+    entry = named(figure, "jailbreaks complied with, control")
     assert entry.meta == "decoration"
     assert not control.showlegend
+    bars = named(figure, "random 1, interval")
+    assert (bars.line.color, 0.0 in bars.x, len(bars.x)) == (theme.NEUTRAL, False, 12), (
+        "where nothing is pushed there is one interval: the axis's"
+    )
+    two = pd.concat([dose_table(control="random 1"), dose_table(control="random 2").query("control == 'random 2'")])
+    assert named(plots.dose_response(two), "jailbreaks complied with, 2 controls").meta == "decoration"
 
 
 def test_missing_rates_are_gaps_and_one_row_is_enough():
@@ -213,14 +222,14 @@ def test_missing_rates_are_gaps_and_one_row_is_enough():
 def test_data_gives_back_every_cap_once():
     frame = cap_table()
     table = plots.data(plots.pareto(frame))
-    points = table[table["trace"] != "interval"]
+    points = table[table["trace"] != "95 % interval"]
     found = points[["text", "x", "y"]].astype({"x": float, "y": float}).sort_values(["text", "x", "y"]).to_numpy().tolist()
     assert found == frame[["setting", "compliance", "right"]].sort_values(["setting", "compliance", "right"]).to_numpy().tolist()
 
 
 def test_intervals_cross_at_choices_reports_and_the_baseline_only():
     table = plots.data(plots.pareto(cap_table()))
-    crosses = table[table["trace"] == "interval"]
+    crosses = table[table["trace"] == "95 % interval"]
     assert set(crosses["text"]) == {"a", "b", "baseline"}
     assert len(crosses) == 5 * 4
     ends = crosses[crosses["text"] == "baseline"][["x", "y"]].to_numpy(float)
@@ -241,13 +250,16 @@ def test_choices_are_larger_and_named_once_without_meeting():
     same = cap_table().query("kind == 'reported'").assign(compliance=0.0, right=1.0)
     drops = [note.ay for note in plots.pareto(same).layout.annotations]
     assert abs(drops[0] - drops[1]) >= capping.LABEL_UP
+    facing = cap_table().query("kind == 'reported'").assign(compliance=[0.2, 0.8], right=1.0, compliance_high=1.0)
+    drops = {note.text: note.ay for note in plots.pareto(facing).layout.annotations}
+    assert len(set(drops.values())) == 2, "two names that are turned towards each other would meet on a phone"
 
 
 def test_shapes_tell_positions_and_controls_are_grey():
     figure = plots.pareto(cap_table().assign(positions=lambda f: f["positions"].where(f["setting"] != "f", "elsewhere")))
     names = [f"caps on {p} positions" for p in ("all", "generated", "elsewhere")]
     assert [named(figure, name).marker.symbol for name in names] == ["circle", "square", capping.OTHER_SYMBOL]
-    assert {named(figure, name).marker.color for name in names} == {theme.ASSISTANT}
+    assert {named(figure, name).marker.color for name in names} == {theme.CAP}
     assert named(figure, "control directions").marker.color == named(figure, "no cap").marker.color == theme.NEUTRAL
 
 

@@ -15,7 +15,7 @@ from plot_checks import check_themes
 
 from workbench import plots
 from workbench.errors import DataError
-from workbench.plots import drift, theme
+from workbench.plots import theme
 from workbench.plots.drift_causes import SIDES
 from workbench.plots.exchanges import round_values
 from workbench.plots.token_map import CONTRAST, SCRIPT, STEPS, colour_scale, colours, contrast
@@ -242,10 +242,10 @@ def test_lines_of_two_conversations_do_not_join():
     assert line.y[4] is None
 
 
-def test_conditions_differ_and_blue_is_the_cap():
+def test_conditions_differ_and_a_cap_has_its_own_colour():
     figure = plots.trajectory(turn_table(1, ("baseline", "capped", "kind", "cruel")))
     lines = [named(figure, name).line for name in ("baseline", "capped", "kind", "cruel")]
-    assert [line.color for line in lines] == [None, theme.ASSISTANT, theme.NEUTRAL, theme.NEUTRAL]
+    assert [line.color for line in lines] == [None, theme.CAP, theme.NEUTRAL, theme.NEUTRAL]
     assert [line.dash for line in lines] == ["solid", "solid", "dash", "dot"]
     assert named(plots.trajectory(turn_table().drop(columns="condition")), "baseline").line.color is None
 
@@ -281,7 +281,7 @@ def test_what_an_intervention_leaves_is_a_thin_line_of_the_same_colour():
     figure = plots.trajectory(frame)
     assert set(shown(figure, "capped, after")["y"]) == {0.75}
     after, line = named(figure, "capped, after"), named(figure, "capped")
-    assert (after.line.color, after.line.width < line.line.width) == (theme.ASSISTANT, True)
+    assert (after.line.color, after.line.width < line.line.width) == (theme.CAP, True)
     assert "baseline, after" not in {trace.name for trace in figure.data}
 
 
@@ -292,6 +292,24 @@ def test_missing_projections_are_gaps():
     line = named(plots.trajectory(frame.astype({"projection": "Float64"})), "baseline")
     assert [math.isnan(y) for y in line.y] == [False, True, True, False]
     assert "projection unknown" in line.hovertext[1]
+
+
+@pytest.mark.parametrize("draw", [lambda **k: plots.trajectory(turn_table(), **k), lambda **k: plots.drift_means(mean_table(), **k)])
+def test_n_stands_above_every_exchange_and_the_bands_in_italics(draw):
+    band = band_table().assign(n=lambda f: 100 - 10 * f["exchange"])
+    figure = draw(band=band)
+    counted = [note for note in figure.layout.annotations if note.yref == "y domain" and note.y == 0]
+    italic = {note.x: note.text for note in counted if "<i>" in note.text}
+    plain = {note.x: note.text for note in counted if "<i>" not in note.text}
+    assert [italic[x] for x in sorted(italic)][:3] == ["n = <i>90</i>", "<i>80</i>", "<i>70</i>"]
+    assert sorted(plain) == sorted(italic), "an exchange without conversations has no band either"
+    assert {note.yshift for note in counted if note.text in italic.values()}.isdisjoint(
+        {note.yshift for note in counted if note.text in plain.values()}
+    ), "the two rows do not meet"
+    assert "default, <i>n</i>" in [trace.name for trace in figure.data if trace.meta == "decoration"]
+    unknown = draw(band=band.assign(n=math.nan))
+    assert not [note for note in unknown.layout.annotations if "<i>" in note.text]
+    assert named(unknown, "default responses").showlegend is True
 
 
 def test_the_band_is_shaded_and_its_middle_tells_n():
@@ -340,7 +358,7 @@ def test_many_conversations_are_a_cloud_with_a_mean_and_counts():
     figure = plots.trajectory(frame)
     cloud, mean = named(figure, "capped"), named(figure, "capped, mean")
     assert cloud.mode == "lines"
-    assert cloud.line.color.startswith("rgba(125, 180, 216, 0.5")
+    assert cloud.line.color.startswith("rgba(178, 150, 236, 0.5")
     assert cloud.line.width < mean.line.width
     assert len(shown(figure, "capped")) == 13 * 4 - 2, "every point is still there"
     own = frame.query("condition == 'capped' and speaker == 'assistant'").groupby("exchange")["projection"]
@@ -400,12 +418,12 @@ def test_domains_differ_by_colour_and_marker_conditions_by_dash():
     assert "capped" not in [trace.name for trace in single.data], "one condition needs no entry"
 
 
-def test_colours_of_domains_are_no_ends_and_read_on_both_pages():
-    for colour in drift.DOMAINS:
+def test_colours_of_kinds_are_no_ends_and_read_on_both_pages():
+    for colour in (*theme.CATEGORIES, theme.CAP):
         assert min(contrast(colour, page) for page in (theme.LIGHT.page, theme.DARK.page)) >= 3
         distances = [np.abs(np.array(_rgb(colour)) - _rgb(end)).sum() for end in (theme.ASSISTANT, theme.FAR)]
         assert min(distances) > 100
-    assert len(set(drift.DOMAINS)) == len(drift.DOMAINS)
+    assert len({*theme.CATEGORIES, theme.CAP}) == len(theme.CATEGORIES) + 1
 
 
 def _rgb(colour: str) -> list[int]:
@@ -579,24 +597,48 @@ def test_colours_are_symmetric_about_the_median_of_the_assistant_without_a_band(
     page = plots.token_map(frame)
     steps = [step(attrs) for _, attrs in Reader(page).tokens if "class" in attrs]
     assert steps[1] == 0 < steps[2] < steps[3] == STEPS // 2 < steps[4] < steps[0]
-    assert "Palest at the median of the assistant’s tokens, +1.000; no default is given." in page
+    assert "Palest at the median of the assistant’s tokens, +1.000. No default is given: these colours are of this page alone." in page
     assert "Without a colour: not measured." in page
     assert "median of all tokens" in plots.token_map(frame.assign(speaker="user"))
     scale = colour_scale([{"projection": p, "speaker": "assistant"} for p in (-2.0, 0.0, 2.0)], None)
     assert [scale.step(v) for v in (-9.0, -2.0, -1.0, 0.0, 1.0, 2.0)] == [0, 0, 10, 20, 30, 40]
     flat = colour_scale([{"projection": 1.0, "speaker": "assistant"}], None)
-    assert (flat.step(1.0), flat.limit) == (20, 1.0)
+    assert (flat.step(1.0), flat.ends) == (20, (0.0, 2.0))
 
 
 def test_the_default_is_the_pale_middle_where_there_is_a_band():
-    band = band_table().assign(low=-1.0, middle=0.0, high=0.5)
-    tokens = [{"projection": p, "speaker": "assistant"} for p in np.linspace(-8, 8, 99)]
+    band = band_table().assign(low=-1.0, middle=0.0, high=0.5, n=25)
+    tokens = [{"projection": p, "speaker": "assistant"} for p in np.linspace(-2, 1, 99)]
     scale = colour_scale(tokens, band)
-    assert (scale.middle, scale.pale) == (0.0, 1.0)
-    assert [scale.step(v) for v in (-1.0, 0.0, 0.5, 1.0)] == [16, 20, 22, 24], "the band has the palest fifth"
-    assert scale.step(1.5) > 24
+    assert (scale.middle, scale.below, scale.above, scale.ends) == (0.0, 1.0, 0.5, (-3.0, 1.5)), "either side has its own width"
+    assert [scale.step(v) for v in (-1.0, 0.0, 0.25, 0.5)] == [16, 20, 22, 24], "the band has the palest fifth"
+    assert [scale.step(v) for v in (-3.0, -9.0, 1.5, 9.0)] == [0, 0, 40, 40], "full three times as far away as the band's ends"
+    assert scale.step(-1.1) < 16 < 24 < scale.step(0.6), "just outside of the band a token is no longer pale"
+    assert [scale.at(place) for place in (-1, -1 / 3, 0, 1 / 3, 1)] == pytest.approx([-3.0, -1.0, 0.0, 0.5, 1.5])
     page = plots.token_map(token_table(), band)
-    assert "Pale: where default tokens lie, −1.000 to +0.500, about their middle +0.000, medians over 4 exchanges." in page
+    assert (
+        "Pale: where 100 default tokens lie, −1.000 to +0.500, about their middle +0.000, medians over 4 exchanges. Full: 3 times" in page
+    )
+
+
+def test_with_a_band_a_projection_has_one_colour_whatever_else_is_shown():
+    band = band_table().assign(low=-1.0, middle=0.0, high=1.0)
+    quiet = token_table().assign(projection=[0.1, 0.2, 0.3, 1.5, 0.1, 0.2])
+    loud = token_table().assign(projection=[-900.0, 50.0, 80.0, 1.5, 7.0, 70.0])
+    own = [Reader(plots.token_map(frame, band)).tokens[3][1]["class"] for frame in (quiet, loud)]
+    assert own[0] == own[1]
+    assert len({Reader(plots.token_map(frame)).tokens[3][1]["class"] for frame in (quiet, loud)}) == 2, "without one it has not"
+    assert "Further out: 83.3% of the tokens shown." in plots.token_map(loud, band)
+    assert "Further out" not in plots.token_map(quiet, band)
+
+
+def test_the_legend_has_units_and_the_numbers_of_the_band():
+    page = plots.token_map(token_table(), band_table().assign(low=-1.0, middle=0.25, high=1.0))
+    marks = re.search('<p class="marks">(.*?)</p>', page)[1]
+    assert re.findall(">([^<]+)<", marks) == ["≤ −3.5", "−1", "+0.25", "+1", "≥ +2.5"]
+    assert '<p class="quiet">Projection in units of the residual stream. Pale: where' in page
+    flat = plots.token_map(token_table(), band_table().assign(low=2.0, middle=2.0, high=2.0))
+    assert "≤ −1" in flat, "a band without width still has colours"
 
 
 @pytest.mark.parametrize("name", ["LIGHT", "DARK"])
@@ -632,7 +674,8 @@ def test_blocks_can_be_reached_by_keyboard_and_tokens_cannot():
         ("0", "user, turn 0, exchange 1, 2 tokens"), ("0", "assistant, turn 1, exchange 1, 4 tokens"),
     ]  # fmt: skip
     assert page.count("tabindex") == 2
-    assert re.search(r'role="img" aria-label="Colours from [^"]+far from the Assistant, over [^"]+nearer the Assistant\.', page)
+    label = re.search('role="img" aria-label="([^"]+)"', page)[1]
+    assert re.match(r"Colours from .+far from the Assistant, over .+nearer the Assistant, in units of the residual stream\.", label)
     assert 'role="status"' in page
     assert "ArrowRight" in page
 

@@ -19,7 +19,7 @@ import pytest
 
 from workbench import plots
 from workbench.errors import DataError
-from workbench.report import ReportData, ReportFigure, render_report
+from workbench.report import ReportData, ReportFigure, ReportTable, render_report
 
 ATTACK = "</script><script>alert(1)</script>"
 IMAGE = "<img src=x onerror=alert(1)>"
@@ -255,3 +255,48 @@ def test_in_a_browser(data, browser, tmp_path):
     head.click()
     assert page.evaluate(column) == ["9.0", "2.0", "-3.0", "-12.5", ""]
     assert problems == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everything_that_acts_is_reached_by_keyboard_with_a_ring_that_can_be_seen(data, browser, tmp_path, scheme):
+    cards = [
+        {"kind": "jailbreak", "prompt": "Do it.", "role": "ghost", "replies": [{"condition": "baseline", "response": "No.", "outcome": ""}]}
+    ]
+    tables = (ReportTable("More", "A table.", pd.DataFrame({"a": [1]})),)
+    path = tmp_path / "report.html"
+    path.write_text(render_report(replace(data, pairs=cards, tables=tables)), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
+    page.goto(path.as_uri())
+    page.wait_for_function("plots.length === 5")
+    page.wait_for_function("document.querySelectorAll('.plot[role=group]').length === 5")
+    acting = "[...document.querySelectorAll('a[href], summary, button, input, select, [tabindex]')]"
+    wanted = page.evaluate(f"{acting}.length")
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+    seen = []
+    for _ in range(wanted):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(f"""() => {{ const e = document.activeElement, style = getComputedStyle(e), all = {acting};
+            return [all.indexOf(e), style.outlineStyle, parseFloat(style.outlineWidth), style.outlineColor]; }}"""))  # fmt: skip
+    assert sorted(place for place, *_ in seen) == list(range(wanted)), "each once, and nothing else on the way"
+    assert {style for _, style, *_ in seen} == {"solid"}
+    assert min(width for _, _, width, _ in seen) >= 2
+    page.keyboard.press("Shift+Tab")
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("details").first.get_attribute("open") is not None
+    page.locator("#role-table thead button").nth(3).focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#role-table thead th").nth(3).get_attribute("aria-sort") == "ascending"
+    images = (
+        "[...document.querySelectorAll('.plot')].map(e => [...e.querySelectorAll('[role=img]')].map(i => i.getAttribute('aria-label')))"
+    )
+    other = "dark" if scheme == "light" else "light"
+    for _ in range(2):
+        assert [len(labels) for labels in page.evaluate(images)] == [1] * 5, "each drawing is one image, with its tools outside"
+        assert all("A caption." in label and ATTACK in label for [label] in page.evaluate(images))
+        page.emulate_media(color_scheme=other)
+        page.wait_for_timeout(500)
+    hidden = "[...document.querySelectorAll('.plot .main-svg:not([role=img])')].every(e => e.ariaHidden === 'true')"
+    assert page.evaluate(hidden), "no letter of an axis is read by itself"
+    page.close()

@@ -14,7 +14,7 @@ from workbench.errors import DataError
 from workbench.evaluation.conditions import Evaluation
 from workbench.evaluation.grading import OUTCOMES, lookup
 from workbench.evaluation.statistics import wilson
-from workbench.steering import dose_response, steering_conditions, sweep_strengths, trend
+from workbench.steering import control_conditions, dose_response, steering_conditions, sweep_strengths, trend
 from workbench.thresholds import Norms
 
 NORMS = Norms({0: 10.0, 1: 40.0}, "response tokens", 99)
@@ -72,7 +72,41 @@ def test_a_layer_without_norm_or_vector_is_refused(axis):
         steering_conditions(axis, 2, NORMS)
 
 
+def test_controls_are_pushed_as_far_along_their_own_direction_and_asked_less(axis):
+    control = Direction(torch.randn(2, 6, generator=torch.Generator().manual_seed(1)), make_site(2, 6), "random 1", "one end")
+    found = control_conditions([control], 1, NORMS, [0.8, -0.4, 0.0])
+    assert [(name, strength) for name, strength, _ in found.values()] == [("random 1", -0.4), ("random 1", 0.8)]
+    for name, (_, strength, condition) in found.items():
+        assert (condition.name, condition.kind, condition.asked) == (name, "control", ("jailbreak",))
+        [add] = condition.interventions
+        moved = add(torch.zeros(1, 1, 6), 1)[0, 0]
+        assert torch.allclose(moved, 40 * strength * control.at(1).unit().values[0])
+    assert not set(found) & {c.name for c in steering_conditions(axis, 1, NORMS).values()}
+
+
 # -- dose and response --------------------------------------------------------------------------------
+def test_controls_have_rows_of_their_own_from_the_baseline_on():
+    done = evaluation(
+        responses("jailbreak", "complied", **{"baseline": 0.9, "steering +0.2": 0.6, "c +0.2": 0.85, "c +0.8": 0.8, "d +0.8": 0.9}),
+        responses("question", "right", **{"baseline": 1.0, "steering +0.2": 0.5}),
+    )
+    controls = {"c +0.2": ("c", 0.2), "c +0.8": ("c", 0.8), "d +0.8": ("d", 0.8)}
+    table = dose_response(done, {"steering +0.2": 0.2}, NORMS, 1, controls)
+    by_control = {
+        name: rows.set_index("strength")["rate"].to_dict() for name, rows in table[table["measure"] == "compliance"].groupby("control")
+    }
+    assert by_control == {"": {0.0: 0.9, 0.2: 0.6}, "c": {0.0: 0.9, 0.2: 0.85, 0.8: 0.8}, "d": {0.0: 0.9, 0.8: 0.9}}
+    assert set(table.loc[table["measure"] == "right", "control"]) == {""}, "what controls were not asked they do not show"
+    assert set(table.loc[table["breaks"], "control"]) == {""}
+    assert set(table.loc[table["breaks"], "strength"]) == {0.2}
+    own = dose_response(
+        evaluation(done.responses[done.responses["condition"].isin(["baseline", "steering +0.2"])]), {"steering +0.2": 0.2}, NORMS, 1
+    )
+    pd.testing.assert_frame_equal(table[table["control"] == ""].drop(columns="control"), own, check_dtype=False)
+    unasked = dose_response(evaluation(responses("question", "right", baseline=1.0)), {}, NORMS, 1, controls)
+    assert "control" not in unasked
+
+
 def test_the_table_has_a_row_a_strength_and_measure():
     done = evaluation(
         responses("jailbreak", "complied", **{"steering +0.8": 0.1, "baseline": 0.9, "steering -0.4": 1.0, "steering +0.2": 0.6}),

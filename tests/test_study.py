@@ -6,15 +6,20 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
+from workbench.directions import role_vectors
 from workbench.errors import DataError, RunError
+from workbench.persona_space import PersonaSpace
 from workbench.store import create_run, open_run
 from workbench.study import found, make_plan, run_study
 from workbench.study_config import Lazy, StudyConfig
+from workbench.study_report import role_table, study_figures
 
 SMALL = {"roles": 10, "questions": 3, "prompts": 1, "default_rollouts": 12, "batch_size": 8, "seed": 3}
 
@@ -115,6 +120,40 @@ def test_the_report(whole):
         assert words in html
     assert "http://" not in html.split("</style>")[0]
     assert "NaN" not in html.split("plotly.js")[0]
+
+
+def test_a_roles_interval_is_that_of_the_responses_behind_its_vector(whole):
+    """A response that was judged out of its role is in no vector, and must neither widen nor narrow the vector's interval."""
+    run = open_run(whole.folder)
+    acts, layer = run.activations(), run.recommended_layer
+    role = next(name for name in run.role_vectors.rows["role"] if name != "default")
+    mine = (acts.rows["role"] == role).to_numpy().nonzero()[0]
+    labels = acts.rows["label"].copy()
+    labels.iloc[mine] = [0] + [3] * (len(mine) - 1)
+    kept = acts.take(mine[1:])
+    scores = kept.project(run.axis)[layer]
+    vectors = role_vectors(replace(acts, rows=acts.rows.assign(label=labels)), "fully", 1)
+    space = PersonaSpace(layer).fit(vectors)
+    table = role_table(run, replace(acts, rows=acts.rows.assign(label=labels)), space, run.axis).set_index("role")
+    row = table.loc[role]
+    assert row["n"] == len(kept)
+    assert row["projection"] == pytest.approx(scores.mean(), abs=1e-4)
+    assert (row["high"] - row["low"]) / 2 == pytest.approx(1.96 * scores.std() / len(kept) ** 0.5, rel=1e-5)
+    default = acts.where("role == 'default'").project(run.axis)[layer]
+    assert (table.loc["default", "high"] - table.loc["default", "low"]) / 2 == pytest.approx(
+        1.96 * default.std() / len(default) ** 0.5, rel=1e-5
+    )
+
+
+def test_the_figures_say_what_they_need(whole):
+    figures = study_figures(whole, whole.space(), whole.axis, role_table(whole, whole.activations(), whole.space(), whole.axis))
+    assert "from the mean of the roles" in figures["axis_line"].figure.layout.xaxis.title.text
+    assert any(trace.name == "permuted roles, 95th percentile" for trace in figures["scree"].figure.data)
+    assert re.search(r"(One|No|The first \d+) components? exceeds? that\. Large", figures["scree"].caption)
+    for name in ("axis_line", "persona_space", "scree", "cosines", "layer_sweep", "axis_between_layers"):
+        assert figures[name].figure.layout.title.subtitle.text.startswith("organism"), f"{name} says which model"
+    scree = pd.read_csv(whole.folder / "tables" / "scree.csv")
+    assert scree["null_high"].notna().all()
 
 
 def test_settings_that_are_wrong_are_one_sentence(tmp_path):

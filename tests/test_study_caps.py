@@ -15,7 +15,7 @@ from workbench.errors import DataError, RunError, WorkbenchError
 from workbench.evaluation.grading import Outcome
 from workbench.interventions import Floor
 from workbench.models.loading import load_model
-from workbench.report_caps import conditions_table, pareto_frame, side_by_side, verdict_of
+from workbench.report_caps import benchmark_frame, causal_figures, conditions_table, pareto_frame, side_by_side, verdict_of
 from workbench.store import open_run
 from workbench.study import Lazy, run_study
 from workbench.study_caps import calibrate_step, calibrated, evaluate_step, evaluated, strengths_step
@@ -95,6 +95,24 @@ def test_controls_are_matched_and_save_nothing(held):
     changes = table(held, "caps_changes").set_index(["condition", "measure"])
     axis = changes.loc[("recommended", "compliance"), "relative"]
     assert all(changes.loc[(name, "compliance"), "relative"] > axis + 0.3 for name in controls)
+
+
+def test_steering_has_controls_that_are_pushed_as_far_on_the_jailbreaks(held):
+    found = table(held, "steering")
+    assert held.study["steps"]["steering"]["controls"] == ["random direction 1", "random split of roles 1"]
+    own, controls = found[found["control"].isna()], found[found["control"].notna()]
+    assert set(controls["control"]) == {"random direction 1", "random split of roles 1"}
+    assert set(controls["strength"]) == set(own["strength"]) == {-0.2, 0.0, 0.2}
+    assert "compliance" in set(controls["measure"])
+    assert not {"right", "identity"} & set(controls["measure"]), "they were asked jailbreaks alone"
+    at_zero = found[(found["strength"] == 0) & (found["measure"] == "compliance")]
+    assert at_zero["rate"].nunique() == 1
+    shown = causal_figures(held)["dose_response"]
+    assert "on all positions" in shown.caption
+    assert "along random direction 1, random split of roles 1." in shown.caption
+    assert f"({held.study['steps']['calibrate']['n_tuning']} and" in causal_figures(held)["pareto"].caption
+    figure = shown.figure
+    assert "jailbreaks complied with, 2 controls" in [trace.name for trace in figure.data]
 
 
 def test_the_verdict_gets_its_fourth_line(studied, held):
@@ -271,8 +289,13 @@ def test_tasks_stand_in_the_table_of_conditions(held, organism):
     assert column["baseline"] == f"{value:.3f}"
     assert re.fullmatch(r"\d\.\d{3}: [+-]\d\.\d{3} \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\]", column["recommended"])
     assert (column.drop(list(scores["condition"])) == "").all()
-    worst = scores.query("condition == 'recommended'")["change"].min()
-    assert f"at worst by {worst:+.3f} [" in tasks_found(held)
+    capped = scores.query("condition == 'recommended'").iloc[0]
+    worst = capped["change"] / (capped["value"] - capped["change"])
+    assert f"Over 1 lm-eval tasks the recommended cap changes scores at worst by {worst:+.1%} [" in tasks_found(held)
+    frame = benchmark_frame(held)
+    assert list(frame.query("condition == 'recommended'")["kind"]) == ["task", "sum"]
+    figure = causal_figures(held)["benchmarks"].figure
+    assert any(note.text == "<b>recommended</b>" for note in figure.layout.annotations)
 
 
 def test_scores_that_are_no_means_over_items_are_not_compared(held):
@@ -280,6 +303,8 @@ def test_scores_that_are_no_means_over_items_are_not_compared(held):
     table(held, "capabilities").assign(change=float("nan")).to_csv(path, index=False)
     assert "1 lm-eval tasks" in tasks_found(held)
     assert "no paired comparison" in tasks_found(held)
+    assert benchmark_frame(held) is None
+    assert "benchmarks" not in causal_figures(held)
 
 
 def test_a_cap_that_is_not_there_is_named(held, tmp_path):

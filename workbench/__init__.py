@@ -15,6 +15,7 @@ _HOME = {
     "Ceiling": "interventions",
     "Condition": "evaluation.conditions",
     "Conversation": "conversations",
+    "Dialogue": "app.dialogue",
     "Direction": "directions",
     "Endpoint": "models.endpoint",
     "EndpointUser": "simulated_users",
@@ -36,6 +37,7 @@ _HOME = {
     "Role": "conversations",
     "RuleJudge": "organism.judge",
     "Run": "store",
+    "Settings": "app.settings",
     "Site": "activations",
     "Task": "simulation",
     "Threshold": "thresholds",
@@ -51,6 +53,7 @@ _HOME = {
     "cap": "interventions",
     "contrast": "directions",
     "converse": "simulation",
+    "direction_of": "app.directions",
     "drift_tasks": "simulation",
     "evaluate": "evaluation.conditions",
     "export_gguf": "control_vectors",
@@ -69,9 +72,12 @@ _HOME = {
     "load_traits": "library",
     "logit_lens": "models.lens",
     "make_splits": "evaluation.splits",
+    "open_bench": "app.bench",
     "open_run": "store",
+    "paper_figures": "paper.catalogue",
     "patching": "models.patching",
     "preset_for": "presets",
+    "random_beside": "app.acting",
     "repeatability": "repeats",
     "repeated_replies": "repeats",
     "replay": "simulation",
@@ -82,6 +88,7 @@ _HOME = {
     "save_conversations": "transcripts",
     "simulate": "simulation",
     "split_prompts": "evaluation.prompts",
+    "stream": "app.streaming",
     "sweep_layers": "sweeps",
     "sweep_strengths": "steering",
     "threshold": "thresholds",
@@ -101,6 +108,12 @@ if TYPE_CHECKING:
     from . import plots as plots
     from .activations import Activations as Activations
     from .activations import Site as Site
+    from .app.acting import random_beside as random_beside
+    from .app.bench import open_bench as open_bench
+    from .app.dialogue import Dialogue as Dialogue
+    from .app.directions import direction_of as direction_of
+    from .app.settings import Settings as Settings
+    from .app.streaming import stream as stream
     from .control_vectors import export_gguf as export_gguf
     from .conversations import Conversation as Conversation
     from .conversations import Judgement as Judgement
@@ -154,6 +167,7 @@ if TYPE_CHECKING:
     from .organism.behaviour import WorldGrader as WorldGrader
     from .organism.behaviour import world_prompts as world_prompts
     from .organism.judge import RuleJudge as RuleJudge
+    from .paper.catalogue import paper_figures as paper_figures
     from .persona_space import PersonaSpace as PersonaSpace
     from .presets import preset_for as preset_for
     from .published import export_published as export_published

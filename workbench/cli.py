@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from .cli_app import talk_app
 from .cli_caps import caps_app
 from .cli_common import RunFolder, parse_layers, watched
 from .cli_drift import drift_app
+from .cli_figures import figures_app
 from .cli_models import models_app
 from .errors import WorkbenchError
 
@@ -19,8 +21,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 organism_app = typer.Typer(no_args_is_help=True, help="The embedded model: train it, check it against what was planted.")
 app.add_typer(organism_app, name="organism")
 app.add_typer(caps_app)
+app.add_typer(talk_app)
 app.add_typer(models_app)
 app.add_typer(drift_app)
+app.add_typer(figures_app)
 
 Model = Annotated[str, typer.Option(help="organism, a local folder, or a Hugging Face hub name")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16")]
@@ -210,7 +214,8 @@ def worlds(
 def _closing(run: Any) -> None:
     from .study import found
 
-    print(f"{found(run)}\nReport: {run.report}\nNext: workbench doctor MODEL, then workbench study --model MODEL, for a model of your own")
+    hint = ", or workbench doctor MODEL for a model of your own" if run.config["model"] == "organism" else ""
+    print(f"{found(run)}\nReport: {run.report}\nNext: workbench origins {run.folder}, workbench calibrate {run.folder}{hint}")
 
 
 def _number_or_text(value: str | None) -> int | str | None:

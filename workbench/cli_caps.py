@@ -26,6 +26,7 @@ def sweep(
     strengths: Annotated[str | None, typer.Option(help="steer instead: fractions of the mean residual norm, e.g. -0.6:0.8:0.2")] = None,
     layer: Annotated[int | None, typer.Option(help="where to steer; the recommended layer where not given")] = None,
     positions: Positions = "all", prompts: Prompts = None, behaviours: Behaviours = None, limit: Limit = None,
+    controls: Annotated[int, typer.Option(min=0, help="steering: random directions, and random splits of the roles, each")] = 1,
 ) -> None:  # fmt: skip
     """Layer sweep, recommended layer and verdict of a run; with --strengths the dose-response of steering."""
     from .store import open_run
@@ -41,7 +42,7 @@ def sweep(
 
     config = _config(prompts=prompts, behaviours=behaviours, limit=limit)
     numbers = parse_numbers(strengths)
-    print(watched(lambda watch: strengths_step(opened, Lazy(opened), watch, numbers, layer, positions, config)))
+    print(watched(lambda watch: strengths_step(opened, Lazy(opened), watch, numbers, layer, positions, config, n_controls=controls)))
     again(opened)
 
 

@@ -35,11 +35,11 @@ def traits(
 @models_app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="folders of two or more studies")],
-    out: Annotated[Path, typer.Option(help="a folder for the tables and the figure")] = Path("runs/compared"),
+    out: Annotated[Path, typer.Option(help="a folder for the tables and figures")] = Path("runs/compared"),
 ) -> None:
     """Persona spaces of several models beside each other: components, axis and shape, matched by the roles' names."""
     from . import plots
-    from .compare import compare, in_words, positions_of, positions_table
+    from .compare import aligned, compare, in_words, positions_of, positions_table
     from .store import open_run
     from .tensorfile import write_bytes
 
@@ -52,7 +52,8 @@ def compare(
     print(in_words(table))
     if sum(len(study.z) > 0 for study in studies) > 1:
         plots.save(plots.compared(places), out / "compared.html")
-    print(f"Tables and figure: {out}")
+    plots.save(plots.persona_spaces(aligned(studies)), out / "spaces.html")
+    print(f"Tables and figures: {out}")
 
 
 @models_app.command()

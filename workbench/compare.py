@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -40,6 +40,8 @@ class Positions:
         Role -> its projection on the axis as a z-score of the study's own default responses; empty where there are none.
     axis
         The Assistant Axis at that layer.
+    default
+        PC1-PC3 of the default, in the units of `scores`; empty where there is no default.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Positions:
     scores: pd.DataFrame
     z: pd.Series
     axis: Direction
+    default: pd.Series = field(default_factory=lambda: pd.Series(dtype=float))
 
 
 def positions_of(run: Run, name: str = "", layer: int | None = None) -> Positions:
@@ -67,7 +70,8 @@ def positions_of(run: Run, name: str = "", layer: int | None = None) -> Position
         along = pd.Series(vectors.project(axis)[layer].to_numpy(), index=loadings.index)
         if len(own) >= 2 and own.std() > 0:
             z = ((along - own.mean()) / own.std())[roles]
-    return Positions(name or run.folder.name, layer, vectors.site.d_model, loadings[roles], scores[roles], z, axis.at(layer))
+    default = scores.iloc[int(np.flatnonzero(~roles)[0])] if not roles.all() else pd.Series(dtype=float)
+    return Positions(name or run.folder.name, layer, vectors.site.d_model, loadings[roles], scores[roles], z, axis.at(layer), default)
 
 
 def _first_guess(axis: Direction) -> int:
@@ -165,6 +169,46 @@ def positions_table(studies: Sequence[Positions]) -> pd.DataFrame:
         )
     table = pd.concat(frames, ignore_index=True)
     return table[["study", "role", "z", *[c for c in table.columns if c.startswith("pc")]]]
+
+
+def aligned(studies: Sequence[Positions]) -> pd.DataFrame:
+    """The shared roles of several studies in one frame of axes: each study's space turned and scaled onto the first's.
+
+    Returns
+    -------
+    DataFrame
+        A row a study and role, the same roles in the same order in every study, the default (where a study has one) last: ``study, role,
+        is_default, pc1, pc2, pc3`` (1 = the typical distance of a study's shared roles from their mean; axes are the first study's
+        components), ``z`` (as in :class:`Positions`; the default's is 0).
+
+    Raises
+    ------
+    DataError
+        With fewer than two studies, or fewer than eight roles that all of them have.
+    """
+    if len(studies) < 2:
+        raise DataError("a comparison needs at least two studies")
+    shared = [role for role in studies[0].scores.index if all(role in study.scores.index for study in studies)]
+    if len(shared) < MIN_SHARED:
+        raise DataError(f"these studies share {len(shared)} roles by name; a comparison needs {MIN_SHARED}")
+    width = min(study.scores.shape[1] for study in studies)
+    frames, target = [], None
+    for study in studies:
+        scores = study.scores.loc[shared].to_numpy()[:, :width]
+        middle = scores.mean(0)
+        unit = float(np.sqrt(((scores - middle) ** 2).sum(1).mean())) or 1.0
+        placed = (scores - middle) / unit
+        turn = np.eye(width) if target is None else orthogonal_procrustes(placed, target)[0]
+        target = placed if target is None else target
+        names = [f"pc{i + 1}" for i in range(width)]
+        frame = pd.DataFrame(placed @ turn, columns=names).assign(role=shared, is_default=False, z=study.z.reindex(shared).to_numpy())
+        if len(study.default):
+            own = ((study.default.to_numpy()[:width] - middle) / unit) @ turn
+            frame.loc[len(frame)] = {"role": DEFAULT_ROLE, "is_default": True, "z": 0.0 if len(study.z) else np.nan} | dict(
+                zip(names, own, strict=True)
+            )
+        frames.append(frame.assign(study=study.name)[["study", "role", "is_default", *names, "z"]])
+    return pd.concat(frames, ignore_index=True)
 
 
 def in_words(table: pd.DataFrame) -> str:

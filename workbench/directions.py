@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -208,20 +209,34 @@ def role_vectors(acts: Activations, keep: str = "fully", min_count: int = 10) ->
     DataError
         Where labels are needed and missing, or no role has enough responses.
     """
-    wanted = {"fully": [3], "somewhat": [2], "both": [2, 3], "all": None}
-    if keep not in wanted:
-        raise DataError(f"keep is one of {', '.join(wanted)}, not {keep!r}")
-    labels = wanted[keep]
-    if labels is None:
-        kept = acts
-    elif "label" not in acts.rows or acts.rows["label"].isna().all():
-        raise DataError(f"keep={keep!r} needs labels, and these responses were not judged: use keep='all'")
-    else:
-        mask = acts.rows["label"].isin(labels) | (acts.rows["role"] == DEFAULT_ROLE)
-        kept = acts.take(np.flatnonzero(mask))
+    kept = acts.take(np.flatnonzero(responses_kept(acts.rows, keep)))
     means = kept.mean("role")
     counts = means.rows.loc[means.rows["role"] != DEFAULT_ROLE, "n"]
     if len(counts) and counts.max() < min_count:
         raise DataError(f"no role has {min_count} responses that can be kept ({keep}); the most is {counts.max()}: lower min_count")
     means = means.take(np.flatnonzero((means.rows["n"] >= min_count) | (means.rows["role"] == DEFAULT_ROLE)))
     return replace(means, rows=means.rows.assign(label=keep)[["role", "label", "n"]])
+
+
+def responses_kept(rows: pd.DataFrame, keep: str = "fully") -> np.ndarray:
+    """Which responses make role vectors: bool [row]; the default's always do.
+
+    Parameters
+    ----------
+    rows, keep
+        As in :func:`role_vectors`.
+
+    Raises
+    ------
+    DataError
+        Where labels are needed and missing, or `keep` is no such rule.
+    """
+    wanted = {"fully": [3], "somewhat": [2], "both": [2, 3], "all": None}
+    if keep not in wanted:
+        raise DataError(f"keep is one of {', '.join(wanted)}, not {keep!r}")
+    labels = wanted[keep]
+    if labels is None:
+        return np.ones(len(rows), dtype=bool)
+    if "label" not in rows or rows["label"].isna().all():
+        raise DataError(f"keep={keep!r} needs labels, and these responses were not judged: use keep='all'")
+    return (rows["label"].isin(labels) | (rows["role"] == DEFAULT_ROLE)).to_numpy(dtype=bool)

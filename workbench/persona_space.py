@@ -12,6 +12,9 @@ from .conversations import DEFAULT_ROLE
 from .directions import Direction
 from .errors import DataError
 
+MIN_DRAWS = 50
+"""Permutations of which a 95th percentile can be read."""
+
 
 class PersonaSpace:
     """PCA of role vectors: centred, not scaled; the default never takes part in the fit, it is projected.
@@ -116,10 +119,48 @@ class PersonaSpace:
         """How many components reach this share of the variance between roles."""
         return int(np.searchsorted(np.cumsum(self.explained_variance_ratio_), share - 1e-9) + 1)
 
-    def scree(self) -> pd.DataFrame:
-        """Columns ``component`` (1-based), ``share``, ``cumulative``."""
+    def scree(self, null: int = 0, seed: int = 0) -> pd.DataFrame:
+        """Share of the variance between roles that each component holds, and what components of unrelated dimensions would hold.
+
+        Parameters
+        ----------
+        null
+            So many times (at least 50) every dimension's values are dealt anew to the roles, each dimension by itself: its variance
+            stays, what it shares with other dimensions goes (parallel analysis; Horn 1965, by permutation Buja and Eyuboglu 1992).
+            Ranks are compared with ranks, so that a single massive dimension that comes late in the data may pass. 0 leaves it out.
+        seed
+            Of the permutations.
+
+        Returns
+        -------
+        DataFrame
+            ``component`` (1-based), ``share``, ``cumulative``; with a `null`, ``null_high``: the share that the component of the same
+            rank exceeds in one of twenty permutations. ``attrs``: ``model, layer``.
+
+        Raises
+        ------
+        DataError
+            With 1 to 49 permutations, of which no 95th percentile can be read.
+        """
         shares = self.explained_variance_ratio_
-        return pd.DataFrame({"component": np.arange(1, len(shares) + 1), "share": shares, "cumulative": np.cumsum(shares)})
+        frame = pd.DataFrame({"component": np.arange(1, len(shares) + 1), "share": shares, "cumulative": np.cumsum(shares)})
+        if null:
+            frame["null_high"] = np.percentile(self._null_shares(null, seed), 95, axis=0)
+        frame.attrs = {"layer": self.layer, "model": self.site_.model}
+        return frame
+
+    def _null_shares(self, draws: int, seed: int) -> np.ndarray:
+        """Shares of variance [draw, component] of permuted roles, from the Gram matrix over roles: it is small however wide the model."""
+        if draws < MIN_DRAWS:
+            raise DataError(f"a null takes at least {MIN_DRAWS} permutations, or 0 for none; {draws} were asked for")
+        kept = _names(self.vectors_) != DEFAULT_ROLE
+        by_dimension = np.ascontiguousarray((self._matrix(self.vectors_)[kept] / self.scale_ - self.mean_).T)  # [d_model, role]
+        rng, n = np.random.default_rng(seed), len(self.explained_variance_ratio_)
+        found = np.empty((draws, n))
+        for draw in range(draws):
+            dealt = rng.permuted(by_dimension, axis=1)
+            found[draw] = np.linalg.eigvalsh(dealt.T @ dealt)[::-1][:n]
+        return found.clip(min=0) / (by_dimension**2).sum()  # a permutation leaves the total as it is
 
     def to_frame(self, axis: Direction | None = None, vectors: Activations | None = None, n: int = 6) -> pd.DataFrame:
         """A row a role for figures: ``role, is_default, n, pc1 ... pcN`` (scores) and ``projection`` on `axis`."""
@@ -146,12 +187,14 @@ class PersonaSpace:
         return pd.DataFrame(rows)
 
     def cosines(self, vectors: Activations) -> pd.DataFrame:
-        """Cosines between centred role vectors, roles ordered by their score on PC1."""
+        """Cosines between centred role vectors, from the highest score on PC1 to the lowest; ``attrs``: ``model, layer, order``."""
         centred = self._matrix(vectors) / self.scale_ - self.mean_
         unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
         order = np.argsort(-self.transform(vectors)[:, 0])
         names = _names(vectors)[order]
-        return pd.DataFrame((unit @ unit.T)[np.ix_(order, order)], index=names, columns=names)
+        frame = pd.DataFrame((unit @ unit.T)[np.ix_(order, order)], index=names, columns=names)
+        frame.attrs = {"layer": self.layer, "model": self.site_.model, "order": "PC1"}
+        return frame
 
     def _remembered(self, vectors: Activations | None) -> Activations:
         return self.vectors_ if vectors is None else vectors

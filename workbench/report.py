@@ -13,13 +13,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 import plotly.graph_objects as go
-import plotly.io as pio
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from .errors import DataError
 from .plots.export import CONFIG
-from .plots.theme import ASSISTANT, DARK, DARK_NAME, DIVERGING_DARK, FONT, LIGHT, LIGHT_NAME, need, numbers, present
+from .plots.theme import ASSISTANT, DARK, DIVERGING_DARK, FONT, LIGHT, clear_templates, need, numbers, present, script_json
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 OUTCOMES = {"pass": "✓", "fail": "✗", "cannot tell": "~", "untested": "?"}
@@ -119,6 +118,8 @@ class ReportData:
         Answers side by side: ``kind, role, prompt, replies`` (each ``condition, response, outcome``).
     tables, texts
         Further tables and texts, in the order in which they are shown.
+    lead
+        Stands before the figures, and may use plotly.js once the page is loaded.
     """
 
     title: str
@@ -138,6 +139,7 @@ class ReportData:
     pairs: list[dict[str, Any]] = field(default_factory=list)
     tables: tuple[ReportTable, ...] = ()
     texts: tuple[ReportText, ...] = ()
+    lead: ReportText | None = None
 
 
 def render_report(data: ReportData) -> str:
@@ -163,8 +165,9 @@ def render_report(data: ReportData) -> str:
         examples=_examples(data.examples),
         texts=[vars(text) | {"html": Markup(text.html)} for text in data.texts],
         tables=[_table(table, i) for i, table in enumerate(data.tables, start=1)],
-        figure_json=_script_json([figure["plot"] for figure in figures]), template_json=_script_json(_templates()),
-        config_json=_script_json(CONFIG), plotlyjs=Markup(get_plotlyjs()) if figures else "",
+        figure_json=Markup(script_json([figure["plot"] for figure in figures])), template_json=Markup(script_json(clear_templates())),
+        config_json=Markup(script_json(CONFIG)), plotlyjs=Markup(get_plotlyjs()) if figures or data.lead else "",
+        lead=vars(data.lead) | {"html": Markup(data.lead.html)} if data.lead else None,
         light=LIGHT, dark=DARK, accent=ASSISTANT, accent_dark=DIVERGING_DARK[-1][1], font=Markup(FONT),
     )  # fmt: skip
 
@@ -198,21 +201,6 @@ def _figure(shown: ReportFigure, number: int) -> dict[str, Any]:
 def _plain(text: str) -> str:
     """What Plotly would show of a title: without its tags and entities."""
     return html.unescape(re.sub(r"<[^>]+>", " ", text)).strip()
-
-
-def _templates() -> dict[str, Any]:
-    """Both templates with clear backgrounds, so that figures stand on the page and not in boxes."""
-    clear = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
-    plain = {"light": pio.templates[LIGHT_NAME].to_plotly_json(), "dark": pio.templates[DARK_NAME].to_plotly_json()}
-    return {name: template | {"layout": template["layout"] | clear} for name, template in plain.items()}
-
-
-def _script_json(value: object) -> Markup:
-    """JSON inside a script element: nothing in it can close the element or open a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
 
 
 def _conditions(frame: pd.DataFrame | None) -> dict[str, Any] | None:

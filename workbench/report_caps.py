@@ -9,6 +9,7 @@ import pandas as pd
 
 from . import plots
 from .calibration import Choice
+from .evaluation.benchmarks import counted_tasks, relative_changes
 from .evaluation.grading import MEASURES, lookup
 from .evaluation.verdict import Line, Verdict, with_causal
 from .parts import MANIFEST, Parts, folder_name
@@ -22,9 +23,13 @@ ASIDE = ("baseline", "recommended", "spares roles", "steering, same dose")
 """Conditions whose answers stand side by side, as far as there are any."""
 CAPTIONS = {
     "pareto": "Every cap that was tried, on the tuning half of the prompts; the chosen ones also on the other half (arrows), which "
-    "shares no role and no harmful request with the first. Left is safer, up is abler.",
-    "dose_response": "Steering at one layer, every token, the same prompts and seeds at every strength. Lower compliance is a gain only "
-    "while the answers stay right and the text stays text.",
+    "shares no role and no harmful request with the first ({n_tuning:,} and {n_reporting:,} prompts). Left is safer, up is abler; crosses "
+    "are 95 % intervals, grey rings other directions that do as much.",
+    "dose_response": "Steering at one layer, on {positions} positions, the same prompts and seeds at every strength. Lower compliance is a "
+    "gain only while the answers stay right and the text stays text.{controls}",
+    "benchmarks": "What the caps change on lm-eval tasks, relative to the score without one, with 95 % intervals over the same items. The "
+    "sum is what the paper sets against harm; the worst task stands beside it, because a single bad loss hides in a sum (and is picked "
+    "for being low: among many tasks chance alone makes one look bad).",
     "engagement": "What the recommended cap does: the share of tokens that it changes, and its dose (mean length of the change over "
     "the length of the residual stream), by layer and class of positions.",
 }
@@ -37,24 +42,41 @@ def verdict_of(run: Run) -> Verdict:
 
 
 def causal_figures(run: Run) -> dict[str, ReportFigure]:
-    """Pareto, dose-response and engagement, as far as their tables are there."""
+    """Pareto, engagement, benchmarks and dose-response, as far as their tables are there."""
     attrs = {"model": run.axis.site.model}
     shown = {}
     if run.is_done("calibrate"):
         frame = pareto_frame(run)
         if frame is not None:
             frame.attrs |= attrs
-            shown["pareto"] = ReportFigure("What a cap prevents, and what it costs", CAPTIONS["pareto"], plots.pareto(frame))
+            caption = CAPTIONS["pareto"].format(**run.study["steps"]["calibrate"])
+            shown["pareto"] = ReportFigure("What a cap prevents, and what it costs", caption, plots.pareto(frame))
         effects = _table(run, "engagement")
         if "recommended" in set(effects["condition"]):
             effects.attrs |= attrs
             figure = plots.engagement(effects, "recommended")
             shown["engagement"] = ReportFigure("How much the recommended cap does", CAPTIONS["engagement"], figure)
+    if (frame := benchmark_frame(run)) is not None:
+        frame.attrs |= attrs
+        shown["benchmarks"] = ReportFigure("What a cap costs on benchmarks", CAPTIONS["benchmarks"], plots.benchmarks(frame))
     if run.is_done("steering") and set(SERIES) & set(_table(run, "steering")["measure"]):
-        facts, frame = run.study["steps"]["steering"], _table(run, "steering")
-        frame.attrs |= attrs | {"layer": facts["layer"], "unit": facts["unit"]}
-        shown["dose_response"] = ReportFigure("Steering: dose and response", CAPTIONS["dose_response"], plots.dose_response(frame))
+        figure, caption = plots.dose_response(steering_frame(run)), _steering_caption(run.study["steps"]["steering"])
+        shown["dose_response"] = ReportFigure("Steering: dose and response", caption, figure)
     return shown
+
+
+def _steering_caption(facts: Mapping[str, Any]) -> str:
+    """What was pushed, and along what else."""
+    others = facts.get("controls", [])
+    said = f" Grey: compliance under pushes of the same length along {', '.join(others)}." if others else ""
+    return CAPTIONS["dose_response"].format(positions=facts.get("positions", "all"), controls=said)
+
+
+def steering_frame(run: Run) -> pd.DataFrame:
+    """Rates by strength, with model, layer and unit of the strengths."""
+    facts, frame = run.study["steps"]["steering"], _table(run, "steering")
+    frame.attrs |= {"model": run.axis.site.model, "layer": facts["layer"], "unit": facts["unit"]}
+    return frame
 
 
 def pareto_frame(run: Run) -> pd.DataFrame | None:
@@ -80,6 +102,19 @@ def pareto_frame(run: Run) -> pd.DataFrame | None:
             record |= {measure: found["rate"], f"{measure}_low": found["low"], f"{measure}_high": found["high"]}
         records.append(record | {"positions": "all"})
     return pd.concat([tuned, pd.DataFrame(records)], ignore_index=True)
+
+
+def benchmark_frame(run: Run) -> pd.DataFrame | None:
+    """Relative changes of the tasks that were asked for; None where none were run, or no cap beside the baseline."""
+    if not run.is_done("tasks"):
+        return None
+    table = _table(run, "capabilities")
+    found = counted_tasks(table, run.study["steps"]["tasks"]["tasks"])
+    known = table[table["task"].isin(found)].dropna(subset="change")
+    if not len(known):
+        return None
+    frame = relative_changes(table, found)
+    return frame if frame["relative"].notna().any() else None
 
 
 def conditions_table(run: Run) -> pd.DataFrame | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from . import plots
@@ -31,26 +33,34 @@ def drift_figures(run: Run) -> dict[str, ReportFigure]:
     """Means by domain, causes, clusters and harm, as far as their tables are there."""
     if not run.is_done("drift"):
         return {}
-    attrs = {"model": run.axis.site.model, "layer": run.study["steps"]["drift"]["layer"]}
-    shown = {}
+    attrs, shown = _attrs(run), {}
     for name, title, draw in (
         ("drift_means", "Conversations that drift", lambda frame: plots.drift_means(frame, _table(run, "drift_band"))),
         ("drift_clusters", "What moves a reply", plots.clusters),
         ("drift_harm", "Drift and harm", plots.drift_harm),
     ):
-        if (frame := _optional(run, name)) is not None:
-            frame.attrs |= attrs
+        if (frame := drift_frame(run, name)) is not None:
             shown[name] = ReportFigure(title, CAPTIONS[name], draw(frame))
     talks = _first_conversations(run, attrs["layer"])
     talks.attrs |= attrs
     figure = plots.trajectory(talks, _table(run, "drift_band"))
     shown["drift_conversations"] = ReportFigure("Conversations one by one", CAPTIONS["drift_conversations"], figure)
-    if (frame := _optional(run, "drift_ridge")) is not None:
-        frame.attrs |= attrs
+    if (frame := drift_frame(run, "drift_ridge")) is not None:
         # Each averaged change has a panel of its own in the table; the figure shows the two targets everybody asks for.
         figure = plots.ridge(frame[frame["target"].isin(["level", "change"])])
         shown["drift_causes"] = ReportFigure("Do words foretell it?", CAPTIONS["drift_causes"], figure)
     return shown
+
+
+def drift_frame(run: Run, name: str) -> pd.DataFrame | None:
+    """A table of the drift study, with model and layer; None where the study has none, e.g. of harm without a grader."""
+    if (frame := _optional(run, name)) is not None:
+        frame.attrs |= _attrs(run)
+    return frame
+
+
+def _attrs(run: Run) -> dict[str, Any]:
+    return {"model": run.axis.site.model, "layer": run.study["steps"]["drift"]["layer"]}
 
 
 def drift_texts(run: Run) -> tuple[ReportText, ...]:

@@ -40,15 +40,26 @@ def origin_figures(run: Run) -> dict[str, ReportFigure]:
         table.attrs |= attrs
         shown["axis_again"] = ReportFigure("The axis without them", CAPTIONS["axis_again"], plots.axis_again(table))
     if "checkpoints" in run.study["steps"]:
-        facts = run.study["steps"]["checkpoints"]
-        table = _table(run, "checkpoints").query("layer == @facts['layer']").sort_values("order")
-        table.attrs |= attrs | {"layer": facts["layer"]}
-        figure = plots.checkpoints(table, _table(run, "prefill_scores"))
+        figure = plots.checkpoints(*checkpoint_frames(run))
         shown["checkpoints"] = ReportFigure("When the axis appears", CAPTIONS["checkpoints"], figure)
-    if "traits" in run.study["steps"] and (table := _table(run, "traits"))["n"].gt(0).any():
-        table.attrs |= attrs | {"layer": run.study["steps"]["traits"]["layer"]}
+    if "traits" in run.study["steps"] and (table := trait_frame(run))["n"].gt(0).any():
         shown["traits"] = ReportFigure("Traits along the axis", CAPTIONS["traits"], plots.trait_cosines(table))
     return shown
+
+
+def checkpoint_frames(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Models in the order of training at the step's layer, and their steered continuations."""
+    facts = run.study["steps"]["checkpoints"]
+    table = _table(run, "checkpoints").query("layer == @facts['layer']").sort_values("order")
+    table.attrs |= {"model": run.axis.site.model, "layer": facts["layer"]}
+    return table, _table(run, "prefill_scores")
+
+
+def trait_frame(run: Run) -> pd.DataFrame:
+    """A row a trait, with model and layer."""
+    table = _table(run, "traits")
+    table.attrs |= {"model": run.axis.site.model, "layer": run.study["steps"]["traits"]["layer"]}
+    return table
 
 
 def _table(run: Run, name: str) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,30 @@ def steering_conditions(
     return {s: Condition(f"steering {s:+g} at layer {layer}", (add,), "steering") for s, add in acting.items()}
 
 
+def control_conditions(
+    controls: Sequence[Direction], layer: int, norms: Norms, strengths: Sequence[float] = STRENGTHS, positions: str = "all",
+    asked: Sequence[str] = ("jailbreak",),
+) -> dict[str, tuple[str, float, Condition]]:  # fmt: skip
+    """Steering along other directions by the same lengths: would any push have done it?
+
+    Parameters
+    ----------
+    asked
+        Kinds of prompts that controls are asked.
+
+    Returns
+    -------
+    dict
+        Condition's name -> control's name, strength, and the condition.
+    """
+    found = {}
+    for control in controls:
+        for strength, condition in steering_conditions(control, layer, norms, strengths, positions).items():
+            name = f"{control.name}, {condition.name}"
+            found[name] = (control.name, strength, Condition(name, condition.interventions, "control", asked=tuple(asked)))
+    return found
+
+
 def sweep_strengths(
     model: HookedModel, axis: Direction, prompts: Sequence[Prompt], grader: Grader | None, layer: int, norms: Norms, *,
     strengths: Sequence[float] = STRENGTHS, positions: str = "all", seed: int = 0, progress: Callable[[int, int], None] | None = None,
@@ -57,23 +81,46 @@ def sweep_strengths(
     return dose_response(evaluation, {c.name: s for s, c in conditions.items()}, norms, layer)
 
 
-def dose_response(evaluation: Evaluation, strengths: dict[str, float], norms: Norms, layer: int) -> pd.DataFrame:
+def dose_response(
+    evaluation: Evaluation, strengths: dict[str, float], norms: Norms, layer: int, controls: Mapping[str, tuple[str, float]] | None = None
+) -> pd.DataFrame:
     """The evaluation of steering conditions as one table.
+
+    Parameters
+    ----------
+    strengths
+        Condition's name -> strength along the axis.
+    controls
+        Condition's name -> a control's name and its strength; the baseline is every control's strength 0.
 
     Returns
     -------
     DataFrame
         A row a strength and measure: ``strength, measure, rate, low, high, n, groups``, and ``breaks``: whether text or
-        answers break at this strength. ``attrs``: ``layer, unit``.
+        answers break at this strength; where there are controls also ``control`` (the direction's name, empty for the axis).
+        ``attrs``: ``layer, unit``.
     """
     table = evaluation.rates()
     rates = lookup(table)
     by_name = {"baseline": 0.0} | strengths
+    others = [_of_control(table, name, controls) for name in dict.fromkeys(c for c, _ in controls.values())] if controls else []
     table.insert(0, "strength", table.pop("condition").map(by_name))
-    table = table.sort_values("strength", kind="stable").reset_index(drop=True)
+    table = table.dropna(subset="strength").sort_values("strength", kind="stable").reset_index(drop=True)
     table["breaks"] = table["strength"].isin([s for name, s in by_name.items() if _breaks(rates, name)])
+    if known := [rows for rows in others if len(rows)]:
+        table = pd.concat([table.assign(control=""), *known], ignore_index=True)
     table.attrs = {"layer": layer, "unit": f"mean norm of {norms.of} ({norms.at(layer):.1f})"}
     return table
+
+
+def _of_control(rates: pd.DataFrame, name: str, controls: Mapping[str, tuple[str, float]]) -> pd.DataFrame:
+    """One control's rates by strength, of the measures that it was asked for; what it breaks is not the axis's doing."""
+    known = {"baseline": 0.0} | {condition: s for condition, (control, s) in controls.items() if control == name}
+    rows = rates[rates["condition"].isin(known)]
+    measured = set(rows.loc[rows["condition"] != "baseline", "measure"])
+    rows = rows[rows["measure"].isin(measured)].copy()
+    rows.insert(0, "strength", rows.pop("condition").map(known))
+    return rows.sort_values("strength", kind="stable").assign(breaks=False, control=name)
 
 
 def _breaks(rates: dict[tuple[str, str], dict[str, float]], name: str) -> bool:

@@ -24,7 +24,7 @@ from .models.hooked import HookedModel
 from .models.measuring import residual_norms
 from .parts import Parts, folder_name, key_of, parquet_bytes, read_json, write_json
 from .progress import Watch
-from .steering import STRENGTHS, dose_response, steering_conditions
+from .steering import STRENGTHS, control_conditions, dose_response, steering_conditions
 from .store import Run
 from .study import Lazy
 from .testbed import CapConfig, material, response_sets
@@ -196,9 +196,14 @@ def control_directions(run: Run, model: HookedModel, n: int, seed: int) -> list[
 
 def strengths_step(
     run: Run, model: Lazy, watch: Watch, strengths: Sequence[float] = STRENGTHS, layer: int | None = None, positions: str = "all",
-    config: CapConfig | None = None, grader: Grader | None = None,
+    config: CapConfig | None = None, grader: Grader | None = None, n_controls: int = 1,
 ) -> str:  # fmt: skip
     """Steer at one layer with several strengths, on the report half; writes ``tables/steering.csv``.
+
+    Parameters
+    ----------
+    n_controls
+        Random directions, and random splits of the roles, each: pushed as far along, on the jailbreaks alone.
 
     Returns
     -------
@@ -211,14 +216,31 @@ def strengths_step(
     test = material(run, model(), config, grader)
     norms = residual_norms(model(), run.rollouts, run.axis.site.layers)
     conditions = steering_conditions(run.axis, where, norms, strengths, positions)
-    found = resumable(run, "steering", model(), test.reporting, test.grader, list(conditions.values()), config, watch)
-    table = dose_response(found, {c.name: s for s, c in conditions.items()}, norms, where)
+    n = n_controls if test.grader else 0  # ungraded, a control has nothing to show
+    directions = isotropic(run.axis, n, config.seed) + role_splits(run.axis, run.role_vectors, n, config.seed)
+    controls = control_conditions(directions, where, norms, strengths, positions)
+    every = [*conditions.values(), *(condition for _, _, condition in controls.values())]
+    found = resumable(run, "steering", model(), test.reporting, test.grader, every, config, watch)
+    named = {name: (control, strength) for name, (control, strength, _) in controls.items()}
+    table = dose_response(found, {c.name: s for s, c in conditions.items()}, norms, where, named)
     run.write_table("steering", table)
-    run.record("steering", layer=where, unit=table.attrs["unit"], norms=norms.to_dict(), n=len(test.reporting), notes=list(test.notes))
-    said = [f"Steering at layer {where}, in fractions of the {table.attrs['unit']}"]
-    for measure, rows in table.groupby("measure", sort=False):
+    facts = {"layer": where, "positions": positions, "unit": table.attrs["unit"], "norms": norms.to_dict()}
+    facts |= {"controls": [d.name for d in directions], "n": len(test.reporting), "notes": list(test.notes)}
+    run.record("steering", **facts)
+    return _steered(table, where)
+
+
+def _steered(table: pd.DataFrame, layer: int) -> str:
+    """From where to where each measure goes along the axis, and how low compliance gets along the controls."""
+    said = [f"Steering at layer {layer}, in fractions of the {table.attrs['unit']}"]
+    own = table[table["control"] == ""] if "control" in table else table
+    for measure, rows in own.groupby("measure", sort=False):
         first, last = rows.iloc[0], rows.iloc[-1]
         said.append(f"{measure} {first['rate']:.2f} at {first['strength']:+g}, {last['rate']:.2f} at {last['strength']:+g}")
+    others = table[(table["control"] != "") & (table["measure"] == "compliance")] if "control" in table else table.iloc[:0]
+    if len(others):
+        lowest = others.sort_values("rate").iloc[0]
+        said.append(f"compliance along {others['control'].nunique()} controls never below {lowest['rate']:.2f} ({lowest['control']})")
     if not {"broken", "right"} & set(table["measure"]):
         return "; ".join(said) + ". Nothing was graded: whether text or answers break is unknown."
     broken = sorted(set(table.loc[table["breaks"], "strength"]))

@@ -10,11 +10,13 @@ import pandas as pd
 from . import plots
 from .activations import Activations
 from .conversations import DEFAULT_ROLE
-from .directions import Direction
+from .directions import Direction, responses_kept
 from .evaluation.verdict import LIMITS
+from .explorer import persona_layers, role_facts
 from .judging import UNASKED
 from .persona_space import PersonaSpace
-from .report import ReportData, ReportFigure, render_report
+from .plots.variance import beyond_null, counted
+from .report import ReportData, ReportFigure, ReportText, render_report
 from .report_caps import causal_figures, conditions_table, side_by_side, verdict_of
 from .report_drift import drift_figures, drift_tables, drift_texts
 from .report_judge import judge_tables
@@ -23,6 +25,13 @@ from .store import Run
 from .tensorfile import write_bytes
 
 N_EXAMPLES = 6
+PERMUTED = 100
+"""Permutations behind the figure of components."""
+LINKED = (
+    "Persona space, the axis and the loadings of the roles at one layer; the slider moves all three. Every layer has a fit and a scale "
+    "of its own. Signs of the second and third component follow those of the recommended layer; components may change places. A click on a "
+    "role, or the list, shows what it was asked and what it said. Heights on the axis and within a row of loadings mean nothing."
+)
 KEPT = {"fully": "from responses judged fully in role", "all": "from all responses"}
 
 
@@ -33,11 +42,15 @@ def write_report(run: Run) -> None:
     roles = role_table(run, acts, space, axis)
     run.write_table("roles", roles)
     run.write_table("loadings", space.loadings().reset_index())
-    run.write_table("scree", space.scree())
+    scree = space.scree(PERMUTED, run.config["seed"])
+    run.write_table("scree", scree)
     run.write_table("stability", space.stability(run.role_vectors))
-    figures = study_figures(run, space, axis, roles) | causal_figures(run) | origin_figures(run) | drift_figures(run)
+    layers, facts = persona_layers(run.role_vectors, axis, layer), role_facts(run, layer)
+    write_bytes(run.folder / "figures" / "persona_layers.html", plots.explorer_page(layers, facts).encode())
+    run.write_table("persona_layers", layers)
+    figures = study_figures(run, space, axis, roles, scree) | causal_figures(run) | origin_figures(run) | drift_figures(run)
     for name, figure in figures.items():
-        plots.save(figure.figure, run.folder / "figures" / f"{name}.html", script="beside")
+        plots.save(figure.figure, run.folder / "figures" / f"{name}.html", script="beside", caption=figure.caption)
     verdict = verdict_of(run)
     data = ReportData(
         title="Where the persona lives",
@@ -56,6 +69,7 @@ def write_report(run: Run) -> None:
         pairs=side_by_side(run),
         tables=(*drift_tables(run), *judge_tables(run)),
         texts=drift_texts(run),
+        lead=ReportText("Personas, layer by layer", LINKED, plots.explorer_fragment(layers, facts)),
         limits=LIMITS,
         settings=settings(run, axis),
         versions=dict(axis.site.versions) | {"weights": axis.site.weights, "revision": axis.site.revision or "none"},
@@ -76,13 +90,15 @@ def headline(run: Run) -> str:
 
 
 def role_table(run: Run, acts: Activations, space: PersonaSpace, axis: Direction) -> pd.DataFrame:
-    """A row a role: scores, projection of its vector with a 95 % interval over its responses, label counts."""
+    """A row a role: scores, projection of its vector with a 95 % interval over the responses it is made of, label counts."""
     frame = space.to_frame(axis)
     library = run.study["library"]["roles"]
     frame.insert(1, "description", [library.get(role, {}).get("description", "") for role in frame["role"]])
     scores = pd.DataFrame({"role": acts.rows["role"], "score": acts.project(axis)[space.layer].to_numpy()})
-    spread = scores.groupby("role")["score"].agg(["std", "size"]).reindex(frame["role"])
-    half = 1.96 * (spread["std"] / np.sqrt(spread["size"])).to_numpy()
+    scores = scores[responses_kept(acts.rows, run.study["steps"]["axis"]["keep"])]
+    # A large study keeps a sample of its responses: the spread is theirs, the number that of the vector.
+    spread = scores.groupby("role")["score"].std().reindex(frame["role"])
+    half = 1.96 * spread.to_numpy() / np.sqrt(frame["n"].to_numpy(float))
     frame["low"], frame["high"] = frame["projection"] - half, frame["projection"] + half
     if run.study["steps"]["judge"]["judge"]:
         rollouts = run.rollouts
@@ -92,27 +108,34 @@ def role_table(run: Run, acts: Activations, space: PersonaSpace, axis: Direction
     return frame
 
 
-def study_figures(run: Run, space: PersonaSpace, axis: Direction, roles: pd.DataFrame) -> dict[str, ReportFigure]:
-    """The figures of a study by file name."""
+def study_figures(
+    run: Run, space: PersonaSpace, axis: Direction, roles: pd.DataFrame, scree: pd.DataFrame | None = None
+) -> dict[str, ReportFigure]:
+    """The figures of a study by file name; `scree` (with a null) is computed where it is not given."""
     sweep, vectors = run.sweep, run.role_vectors
+    scree = space.scree(PERMUTED, run.config["seed"]) if scree is None else scree
     # Uncertainty of the cosines and of the sweep is in the tables; the figures take frames and draw.
     centre = float(roles.loc[roles["role"] != DEFAULT_ROLE, "projection"].mean())
     between = axis_between_layers(axis)
+    sweep.attrs["model"] = between.attrs["model"] = axis.site.model
     shown = {
         "axis_line": ReportFigure(
             "The Assistant Axis",
-            "Each dot is a role's mean response, projected on the axis at the recommended layer. "
+            "Each dot is a role's mean response, projected on the axis at the recommended layer and counted from the mean of the roles, "
+            "with its 95 % interval over responses; heights mean nothing. Named are the default and the six roles nearest each end. "
             "Right is the Assistant.",
-            plots.axis_line(roles, centre=centre)),
+            plots.axis_line(roles, centre=centre, centred=True)),
         "persona_space": ReportFigure(
             "Persona space", "Roles in the first three principal components of their mean responses (centred, not scaled). "
-            "The default took no part in the fit; it is projected.",
+            "The default took no part in the fit; it is projected. Named are the default and the roles furthest along the components, as "
+            "far as there is room.",
             plots.persona_space(roles)),
         "scree": ReportFigure(
-            "How many components", "Share of the variance between roles that each component holds.", plots.scree(space.scree())),
+            "How many components", scree_caption(scree), plots.scree(scree)),
         "cosines": ReportFigure(
             "How alike roles are",
-            "Cosines between role vectors after subtracting the mean of the roles, ordered by the first component.",
+            "Cosines between role vectors after subtracting the mean of the roles, ordered by the first component, from the default's "
+            "side down. Green: alike, magenta: opposite about the mean.",
             plots.cosine_heatmap(space.cosines(vectors))),
         "axis_between_layers": ReportFigure(
             "The axis from layer to layer",
@@ -123,10 +146,22 @@ def study_figures(run: Run, space: PersonaSpace, axis: Direction, roles: pd.Data
             "Layer by layer",
             "Axis and components fitted on one split of roles and questions, responses scored on another; bands are 95 % "
             "intervals over roles. Axis length is relative to the mean norm of response means, which holds no special tokens. "
-            '"words" is a bag of input embeddings: what the responses\' words say before any block has read them.',
+            '"words", set apart at the left, is no layer: a bag of input embeddings, what the responses\' words say before any block has '
+            "read them.",
             plots.layer_sweep(sweep, recommended=space.layer),
         )
     return shown
+
+
+def scree_caption(scree: pd.DataFrame) -> str:
+    """What the shares are, and how many components exceed the null."""
+    beyond = beyond_null(scree) or 0
+    found = f"The first {counted(beyond)} exceed" if beyond > 1 else "One component exceeds" if beyond else "No component exceeds"
+    return (
+        "Share of the variance between roles that each component holds (bars) and all up to it (line). Dotted: what the component of the "
+        f"same rank reaches in one of 20 permutations that deal every dimension anew to the roles. {found} that. Large first "
+        "components make the test strict: smaller ones may be real all the same, but this does not show it."
+    )
 
 
 def axis_between_layers(axis: Direction) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .evaluation.conditions import Condition
 from .progress import Watch
+from .report_caps import benchmark_frame
 from .store import Run
 from .study import Lazy
 
@@ -29,15 +30,23 @@ def tasks_step(
 
 
 def tasks_found(run: Run) -> str:
-    """The largest loss on any task under the recommended cap; empty where no tasks were run."""
+    """What the tasks cost under the recommended cap, in sum and at worst; empty where no tasks were run."""
     if not run.is_done(STEP):
         return ""
     table = pd.read_csv(run.folder / "tables" / f"{TABLE}.csv")
-    capped = table[table["condition"] == "recommended"].dropna(subset=["change"])
-    if not len(capped):
+    frame = benchmark_frame(run)
+    capped = None if frame is None else frame[(frame["condition"] == "recommended") & frame["relative"].notna()]
+    if capped is None or not len(capped[capped["kind"] == "task"].dropna(subset="low")):
         return f"What {table['task'].nunique()} lm-eval tasks say stands in tables/{TABLE}.csv; their scores allow no paired comparison."
-    worst = capped.sort_values("change").iloc[0]
+    worst, total = capped[capped["worst"]].iloc[0], capped[capped["kind"] == "sum"].iloc[0]
+    several = f" in sum by {_percent(total)}, and" if total["n"] > 1 else ""
     return (
-        f"Over {capped['task'].nunique()} lm-eval tasks the recommended cap changes scores at worst by {worst['change']:+.3f} "
-        f"[{worst['change_low']:+.3f}, {worst['change_high']:+.3f}] ({worst['task']}, {worst['metric']}, n = {worst['n']:.0f})."
+        f"Over {total['n']:.0f} lm-eval tasks the recommended cap changes scores{several} at worst by {_percent(worst)} "
+        f"({worst['task']}, {worst['metric']}: {worst['before']:.3f} -> {worst['value']:.3f}, n = {worst['n']:.0f})."
     )
+
+
+def _percent(row: pd.Series) -> str:
+    """A relative change with its interval, where it has one."""
+    known = pd.notna(row["low"])
+    return f"{row['relative']:+.1%}" + (f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]" if known else "")

@@ -7,10 +7,11 @@ batch; in bf16 in the same batch layout.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class Answer:
 @torch.no_grad()
 def generate(
     model: HookedModel, prompts: Sequence[Sequence[int]], *, max_new_tokens: int = 256, temperature: float = 0.7,
-    top_p: float = 0.9, seeds: Sequence[int] | int = 0,
+    top_p: float = 0.9, seeds: Sequence[int] | int = 0, on_token: Callable[[int], None] | None = None,
 ) -> list[Answer]:  # fmt: skip
     """Sample one answer to each prompt, as one batch; hooks that are attached stay active.
 
@@ -62,12 +63,16 @@ def generate(
         Sampling; temperature 0 takes the most likely token.
     seeds
         One seed a prompt (or one number, from which each row's position makes its own).
+    on_token
+        For a single prompt: called with each token as it is chosen, a stop token too. It may raise to stop.
 
     Returns
     -------
     list of Answer
         In the order of `prompts`.
     """
+    if on_token is not None and len(prompts) != 1:
+        raise DataError(f"tokens are told as they are chosen where one answer is written, not {len(prompts)} at once")
     longest = max(map(len, prompts), default=0)
     if longest + max_new_tokens > model.context:
         raise DataError(f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the context of {model.context}")
@@ -76,10 +81,10 @@ def generate(
         return []
     if model.hf is None:
         samplers = [_Sampler(model, temperature, top_p, [seed]) for seed in seeds]
-        rows = [_decode_alone(model, prompt, max_new_tokens, sampler) for prompt, sampler in zip(prompts, samplers, strict=True)]
+        rows = [_decode_alone(model, prompt, max_new_tokens, sampler, on_token) for prompt, sampler in zip(prompts, samplers, strict=True)]
     else:
-        rows = _hf_generate(model, prompts, max_new_tokens, _Sampler(model, temperature, top_p, seeds))
-    return [_answer(model, row, opens_thinking(model, prompt)) for prompt, row in zip(prompts, rows, strict=True)]
+        rows = _hf_generate(model, prompts, max_new_tokens, _Sampler(model, temperature, top_p, seeds), on_token)
+    return [answer_of(model, row, opens_thinking(model, prompt)) for prompt, row in zip(prompts, rows, strict=True)]
 
 
 class _Sampler:
@@ -121,7 +126,24 @@ class _Sampler:
         return (scores + noise).argmax(-1, keepdim=True)
 
 
-def _hf_generate(model: HookedModel, prompts: Sequence[Sequence[int]], n_new: int, sampler: _Sampler) -> list[list[int]]:
+class _Telling:
+    """What Hugging Face calls a streamer: shown the prompt first, then every token."""
+
+    def __init__(self, on_token: Callable[[int], None]) -> None:
+        self._tell, self._begun = on_token, False
+
+    def put(self, ids: Tensor) -> None:
+        if self._begun:
+            self._tell(int(ids))
+        self._begun = True
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
+def _hf_generate(
+    model: HookedModel, prompts: Sequence[Sequence[int]], n_new: int, sampler: _Sampler, on_token: Callable[[int], None] | None
+) -> list[list[int]]:
     from transformers import LogitsProcessorList
 
     width = max(map(len, prompts))
@@ -130,9 +152,14 @@ def _hf_generate(model: HookedModel, prompts: Sequence[Sequence[int]], n_new: in
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
     with _plain_generation(model.hf, model.stop_ids, pad, n_new) as settings:
         out = model.hf.generate(
-            input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=LogitsProcessorList([sampler])
-        )
+            input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=LogitsProcessorList([sampler]),
+            streamer=_Telling(on_token) if on_token else None,
+        )  # fmt: skip
     return [row[width:].tolist() for row in out.cpu()]
+
+
+_LENT: WeakKeyDictionary[Any, tuple[Any, int]] = WeakKeyDictionary()
+"""Model -> its own generation settings while others stand in for them, and for how many generations: they may overlap."""
 
 
 @contextmanager
@@ -140,17 +167,24 @@ def _plain_generation(hf: Any, stop_ids: Sequence[int], pad: int, n_new: int) ->
     """Settings that owe nothing to the checkpoint's own (top_k, repetition penalty, ... would leak in)."""
     from transformers import GenerationConfig
 
-    kept = hf.generation_config
+    own, running = _LENT.get(hf, (hf.generation_config, 0))
+    _LENT[hf] = own, running + 1
     hf.generation_config = GenerationConfig()
     try:
         yield GenerationConfig(
             do_sample=False, num_beams=1, max_new_tokens=n_new, eos_token_id=list(stop_ids) or None, pad_token_id=pad, use_cache=True
         )
     finally:
-        hf.generation_config = kept
+        own, running = _LENT.pop(hf)
+        if running > 1:
+            _LENT[hf] = own, running - 1
+        else:
+            hf.generation_config = own
 
 
-def _decode_alone(model: HookedModel, prompt: Sequence[int], n_new: int, sampler: _Sampler) -> list[int]:
+def _decode_alone(
+    model: HookedModel, prompt: Sequence[int], n_new: int, sampler: _Sampler, on_token: Callable[[int], None] | None
+) -> list[int]:
     """Token by token without a cache: for objects that hold their own weights (a 3.x HookedTransformer)."""
     ids = list(prompt)
     for _ in range(n_new):
@@ -158,6 +192,8 @@ def _decode_alone(model: HookedModel, prompt: Sequence[int], n_new: int, sampler
         # A whole pass a token: only the positions that are new count as run.
         new = 0 if len(ids) == len(prompt) else len(ids) - 1
         ids.append(int(sampler(tensor, model.logits(tensor, [(len(prompt), len(ids))], counted_from=new)[:, -1]).argmax()))
+        if on_token:
+            on_token(ids[-1])
         if ids[-1] in model.stop_ids:
             break
     return ids[len(prompt) :]
@@ -169,7 +205,15 @@ def opens_thinking(model: HookedModel, prompt: Sequence[int]) -> bool:
     return tail.rstrip().endswith(OPENERS)
 
 
-def _answer(model: HookedModel, row: list[int], thinking: bool = False) -> Answer:
+def answer_of(model: HookedModel, row: Sequence[int], thinking: bool = False) -> Answer:
+    """The answer in generated ids: up to the first stop token, without reasoning and without special tokens.
+
+    Parameters
+    ----------
+    thinking
+        Whether the ids begin inside the model's thinking.
+    """
+    row = list(row)
     end = next((i for i, token in enumerate(row) if token in model.stop_ids), None)
     kept, reason = (row, "length") if end is None else (row[:end], "stop")
     raw = model.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -88,15 +88,33 @@ def checked(model: HookedModel, interventions: Intervention | Sequence[Intervent
     return several
 
 
+class Acting:
+    """Interventions that can be attached to a model, taken off and attached again in the midst of a generation.
+
+    Attributes
+    ----------
+    meter
+        Counts over all times that they were attached.
+    """
+
+    def __init__(self, model: HookedModel, interventions: Intervention | Sequence[Intervention]) -> None:
+        several = checked(model, interventions)
+        self._model, self._tracker = model, Tracker(model.special_ids, model.stop_ids)
+        self.meter = Meter(several, self._tracker)
+        by_layer = {n: [(i, item) for i, item in enumerate(several) if n in item.at_layers] for n in model.layers}
+        self._hooks = [(model.resid_post(n), _hook(n, items, self._tracker, self.meter)) for n, items in by_layer.items() if items]
+
+    @contextmanager
+    def attached(self) -> Iterator[Meter]:
+        """Attach them for the duration of a ``with`` block."""
+        with self._model.followed_by(self._tracker), self._model.hooks(self._hooks):
+            yield self.meter
+
+
 @contextmanager
 def intervening(model: HookedModel, interventions: Intervention | Sequence[Intervention]) -> Iterator[Meter]:
     """Attach interventions to a model's residual stream; see :meth:`HookedModel.intervene`."""
-    several = checked(model, interventions)
-    tracker = Tracker(model.special_ids, model.stop_ids)
-    meter = Meter(several, tracker)
-    by_layer = {n: [(i, item) for i, item in enumerate(several) if n in item.at_layers] for n in model.layers}
-    hooks = [(model.resid_post(n), _hook(n, items, tracker, meter)) for n, items in by_layer.items() if items]
-    with model.followed_by(tracker), model.hooks(hooks):
+    with Acting(model, interventions).attached() as meter:
         yield meter
 
 

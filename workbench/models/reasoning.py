@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_CLOSERS = ("</think>", "<|channel|>final<|message|>")
+CLOSERS = ("</think>", "<|channel|>final<|message|>")
 OPENERS = ("<think>", "<|channel|>analysis<|message|>")
 
 
@@ -14,14 +14,14 @@ def split_reasoning(text: str) -> tuple[str, str]:
     >>> split_reasoning("<think>hm</think>\n\nyes")
     ('<think>hm</think>\n\n', 'yes')
     """
-    end = _end_of_last(text, _CLOSERS)
+    end = _end_of_last(text, CLOSERS)
     answer = text[end:].lstrip() if end else text
     return text[: len(text) - len(answer)], answer
 
 
 def is_unfinished(text: str) -> bool:
     """Whether a text was cut off while still reasoning."""
-    return _end_of_last(text, OPENERS) > _end_of_last(text, _CLOSERS)
+    return _end_of_last(text, OPENERS) > _end_of_last(text, CLOSERS)
 
 
 def _end_of_last(text: str, marks: tuple[str, ...]) -> int:

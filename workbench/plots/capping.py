@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from ..errors import DataError
 from .steering import estimate, percent, percent_ticks
-from .theme import ASSISTANT, NEUTRAL, dress, need, new_figure, numbers, one_line, present, safe, wrapped
+from .theme import CAP, CATEGORIES, NEUTRAL, dress, need, new_figure, numbers, one_line, present, safe, wrapped
 
 KINDS = ("setting", "control", "baseline", "reported")
 """What a row can be."""
@@ -27,8 +27,8 @@ PANEL_UP, LABEL_UP, LABEL_ACROSS = 330, 15, 0.4
 """Height of the panel and of a label in pixels, and the width of a label as a share of a phone's panel."""
 
 CLASSES = {
-    "special": ("#CC79A7", "cross"), "prompt": ("#009E73", "square"), "generated": (None, "circle"),
-    "text": ("#E69F00", "diamond"), "all": (NEUTRAL, "x"),
+    "special": (CATEGORIES[1], "cross"), "prompt": (CATEGORIES[0], "square"), "generated": (None, "circle"),
+    "text": (CATEGORIES[2], "diamond"), "all": (NEUTRAL, "x"),
 }  # fmt: skip
 """Classes of positions, each with its colour (None: the page's ink) and symbol."""
 BETWEEN = "rgba(134, 140, 150, 0.25)"
@@ -68,8 +68,8 @@ def pareto(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
     _draw_intervals(figure, large)
     styles: dict[str, tuple[str, dict]] = {
         "baseline": ("no cap", {"symbol": "star", "size": 13, "color": NEUTRAL}),
-        "setting": ("chosen, on the tuning half", {"symbol": "diamond-open", "size": 13, "color": ASSISTANT, "line": {"width": 2}}),
-        "reported": ("chosen, on the other half", {"symbol": "diamond", "size": 14, "color": ASSISTANT}),
+        "setting": ("chosen, on the tuning half", {"symbol": "diamond-open", "size": 13, "color": CAP, "line": {"width": 2}}),
+        "reported": ("chosen, on the other half", {"symbol": "diamond", "size": 14, "color": CAP}),
     }
     for kind, (name, marker) in styles.items():
         _points(figure, [row for row in large if row["kind"] == kind], name, marker)
@@ -120,12 +120,12 @@ def _points(figure: go.Figure, rows: list[dict[str, Any]], name: str, marker: di
 
 
 def _draw_settings(figure: go.Figure, rows: list[dict[str, Any]]) -> None:
-    """Small points: controls in grey, settings in blue with a shape a class of positions."""
+    """Small points: controls in grey, settings in violet with a shape a class of positions."""
     controls = [row for row in rows if row["kind"] == "control"]
     _points(figure, controls, "control directions", {"symbol": "circle-open", "size": 7, "color": NEUTRAL, "line": {"width": 1.5}})
     settings = [row for row in rows if row["kind"] == "setting"]
     for positions in dict.fromkeys(row["positions"] for row in settings):
-        marker = {"symbol": SYMBOLS.get(positions, OTHER_SYMBOL), "size": 8, "color": ASSISTANT, "opacity": 0.5}
+        marker = {"symbol": SYMBOLS.get(positions, OTHER_SYMBOL), "size": 8, "color": CAP, "opacity": 0.5}
         name = f"caps on {one_line(positions)} positions" if positions else "caps"
         _points(figure, [row for row in settings if row["positions"] == positions], name, marker)
 
@@ -134,8 +134,8 @@ def _draw_front(figure: go.Figure, rows: list[dict[str, Any]]) -> None:
     """Rings, joined by steps and not by slopes: between two settings there is no third."""
     if places := sorted({_place(row) for row in rows}):
         x, y = zip(*places, strict=True)
-        ring = {"symbol": "circle-open", "size": 13, "color": ASSISTANT, "line": {"width": 1}}
-        line = {"color": ASSISTANT, "width": 1.2, "shape": "hv", "dash": "dot"}
+        ring = {"symbol": "circle-open", "size": 13, "color": CAP, "line": {"width": 1}}
+        line = {"color": CAP, "width": 1.2, "shape": "hv", "dash": "dot"}
         front = {"x": x, "y": y, "mode": "lines+markers", "name": "front: no cap beats it in both", "line": line, "marker": ring}
         figure.add_trace(go.Scatter(front, hoverinfo="skip", meta="decoration"))
 
@@ -155,7 +155,7 @@ def _draw_intervals(figure: go.Figure, rows: list[dict[str, Any]]) -> None:
             text += [safe(row["setting"])] * 2 + [None]
     if x:
         line = {"color": NEUTRAL, "width": 1.2}
-        trace = go.Scatter(x=x, y=y, text=text, mode="lines", name="interval", line=line, hoverinfo="skip")
+        trace = go.Scatter(x=x, y=y, text=text, mode="lines", name="95 % interval", line=line, hoverinfo="skip")
         figure.add_trace(trace.update(legendrank=2000))
 
 
@@ -168,15 +168,16 @@ def _label_choices(figure: go.Figure, rows: list[dict[str, Any]], across: list[f
         ends[name] = reported or tuned or own[0]
         if tuned and reported and _place(tuned) != _place(reported):
             _arrow(figure, tuned, reported)
-    labels: list[tuple[float, float]] = []
+    labels: list[tuple[float, float, float]] = []
     # From the top down, so that no line crosses another's name.
     for name, at in sorted(ends.items(), key=lambda pair: -pair[1]["right"]):
         x = (at["compliance"] - across[0]) / (across[1] - across[0])
         y = (at["right"] - up[0]) / (up[1] - up[0]) * PANEL_UP
         drop = 20
-        while any(abs(x - other) < LABEL_ACROSS and abs(y - drop - height) < LABEL_UP for other, height in labels):
+        left, right = (x, x + LABEL_ACROSS) if x < 0.6 else (x - LABEL_ACROSS, x)
+        while any(left < end and start < right and abs(y - drop - height) < LABEL_UP for start, end, height in labels):
             drop += LABEL_UP
-        labels.append((x, y - drop))
+        labels.append((left, right, y - drop))
         aside = {"xanchor": "left", "ax": 14} if x < 0.6 else {"xanchor": "right", "ax": -14}
         line = {"showarrow": True, "arrowhead": 0, "arrowwidth": 0.8, "arrowcolor": NEUTRAL, "standoff": 5, "borderpad": 1}
         place = {"x": at["compliance"], "y": at["right"], "ay": drop, **aside}
@@ -185,7 +186,7 @@ def _label_choices(figure: go.Figure, rows: list[dict[str, Any]], across: list[f
 
 def _arrow(figure: go.Figure, tuned: dict[str, Any], reported: dict[str, Any]) -> None:
     ends = {"x": reported["compliance"], "y": reported["right"], "ax": tuned["compliance"], "ay": tuned["right"]}
-    style = {"arrowhead": 2, "arrowwidth": 1.6, "arrowcolor": ASSISTANT, "standoff": 7, "startstandoff": 6, "text": ""}
+    style = {"arrowhead": 2, "arrowwidth": 1.6, "arrowcolor": CAP, "standoff": 7, "startstandoff": 6, "text": ""}
     figure.add_annotation(ends | style, axref="x", ayref="y", showarrow=True)
 
 

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from ..errors import DataError
 from .sweep import BOTTOM_PX, GAP_PX, PANEL_PX, TOP_PX, Panel, draw_panel
-from .theme import dress, need, one_line
+from .theme import dress, need, safe
 
 READ = (
     Panel("Cosine with the last model's axis", "axes fitted on the same texts; ideal 1", {"cosine": "cosine"}, guide=1),
@@ -18,6 +18,7 @@ READ = (
     ),
     Panel("Roles in the same order", "r of roles' projections with the last's; ideal 1", {"r": "r"}, guide=1),
 )  # fmt: skip
+NAME = 14
 NAMES = {"score": "nearness to the Assistant", "of_ai": "talk of being an AI"}
 
 
@@ -52,7 +53,8 @@ def checkpoints(frame: pd.DataFrame, scores: pd.DataFrame | None = None, dark: b
     dress(figure, "When does the axis appear?", frame.attrs, dark, inner + TOP_PX + BOTTOM_PX)
     for row, (panel, table) in enumerate(panels, start=1):
         draw_panel(figure, table, panel, row)
-    names = [one_line(name, 14) for name in frame["model"]]
+    # Checkpoints of one model differ in the ends of their names.
+    names = [safe(name if len(name) <= NAME else "…" + name[1 - NAME :]) for name in map(str, frame["model"])]
     figure.update_xaxes(range=[-0.4, len(frame) - 0.6], tickvals=list(range(len(frame))), ticktext=names, showgrid=False)
     figure.update_yaxes(nticks=4)
     figure.update_layout(margin={"t": TOP_PX, "b": BOTTOM_PX}, showlegend=False, hovermode="x")

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from ..errors import DataError
 from .sweep import BOTTOM_PX, GAP_PX, PANEL_PX, TOP_PX, Panel, draw_panel
-from .theme import ASSISTANT, NEUTRAL, dress, need, new_figure, numbers
+from .theme import NEUTRAL, dress, need, new_figure, numbers
 
 ROW_PX, AROUND_PX = 62, 180
 KINDS = (
@@ -63,7 +63,7 @@ def covariates(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
             "array": [b - v for v, b in zip(values, high, strict=True)],
             "arrayminus": [v - a for v, a in zip(values, low, strict=True)],
         }
-        marker = {"size": 9, "symbol": symbol, "color": ASSISTANT, "line": {"width": 1.5, "color": ASSISTANT}}
+        marker = {"size": 9, "symbol": symbol, "line": {"width": 1.5}}
         trace = go.Scatter(
             x=values, y=[places[covariate] + shift for covariate in rows["covariate"]], mode="markers", name=name, marker=marker,
             error_x=error, text=hover, hovertemplate="%{text}<extra></extra>",

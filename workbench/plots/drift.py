@@ -12,9 +12,11 @@ from plotly.subplots import make_subplots
 from ..errors import DataError
 from .exchanges import (
     BOTTOM_PX,
+    IN_ITALICS,
     PANEL_PX,
     TOP_PX,
     Look,
+    band_counts,
     counted,
     decimals,
     draw_default,
@@ -31,10 +33,8 @@ from .exchanges import (
 )
 from .line import stack_levels
 from .steering import estimate, percent_ticks
-from .theme import NEUTRAL, dress, need, new_figure, one_line, present, safe
+from .theme import CATEGORIES, NEUTRAL, dress, need, new_figure, one_line, present, safe
 
-DOMAINS = ("#4E9A2C", "#D048A8", "#8450E0", "#8A6455")
-"""Colours of domains: none is an end's, all reach 3:1 on both pages and differ for the colour-blind."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 GRID = "rgba(134, 140, 150, 0.25)"
@@ -45,7 +45,8 @@ COUNT, ROW_PX = 0.11, 15
 def drift_means(means: pd.DataFrame, band: pd.DataFrame | None = None, dark: bool = False) -> go.Figure:
     """Mean projection by exchange, a line a domain (colour, marker) and condition (dash), with intervals shaded.
 
-    Above the axis stands how many conversations each exchange has, from the smallest to the largest line.
+    Above the axis stands how many conversations each exchange has, from the smallest to the largest line, and, in italics, how
+    many default responses the band there is of.
 
     Parameters
     ----------
@@ -79,13 +80,13 @@ def drift_means(means: pd.DataFrame, band: pd.DataFrame | None = None, dark: boo
     exchanges = [int(row["exchange"]) for row in rows]
     if band is not None:
         band = band[band["exchange"].between(min(exchanges), max(exchanges))]
-        draw_default(figure, band)
+        draw_default(figure, band, IN_ITALICS if band_counts(band) else "")
     _draw_means(figure, rows)
     counts: dict[int, list[int]] = {}
     for row in rows:
         if math.isfinite(row["n"]):
             counts.setdefault(int(row["exchange"]), []).append(int(row["n"]))
-    below = write_counts(figure, {x: counted(n) for x, n in counts.items()}) if counts else 0.0
+    below = write_counts(figure, {x: counted(n) for x, n in counts.items()}, band_counts(band))
     values = [row[key] for row in rows for key in ("mean", "low", "high")]
     values += [] if band is None else [*band["low"], *band["high"], *band["middle"]]
     dress_exchanges(figure, exchanges, values, below, projection_title(place, "mean projection"))
@@ -97,7 +98,7 @@ def _draw_means(figure: go.Figure, rows: list[dict[str, Any]]) -> None:
     conditions = [*looks(row["condition"] for row in rows)]
     dashes = {name: DASHES[i % len(DASHES)] for i, name in enumerate(conditions)}
     for i, domain in enumerate(dict.fromkeys(row["domain"] for row in rows)):
-        colour = DOMAINS[i % len(DOMAINS)]
+        colour = CATEGORIES[i % len(CATEGORIES)]
         marker = {"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 7, "color": colour, "line": {"width": 0}}
         for name, dash in dashes.items():
             own = sorted((row for row in rows if (row["domain"], row["condition"]) == (domain, name)), key=lambda row: row["exchange"])
@@ -134,7 +135,7 @@ def drift_harm(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
     ----------
     frame
         A row a condition and bin: ``condition``, ``bin`` (number), ``projection`` (the bin's mean, residual-stream units,
-        + = Assistant), ``left, right`` (the bin's ends), ``rate, low, high`` (0 to 1), ``n`` (answers); optionally
+        + = Assistant), ``left, right`` (the bin's ends), ``rate, low, high`` (0 to 1, a Wilson interval), ``n`` (answers); optionally
         ``layer`` and ``direction``. A bin without a rate is left out. ``frame.attrs`` may hold ``model`` and ``layer``.
     dark
         For dark pages.
@@ -207,4 +208,4 @@ def _write_numbers(figure: go.Figure, rows: list[dict[str, Any]], conditions: li
     # Lines of its own, because the axis would draw some among the counts, too.
     for value in percent_ticks(0, top)["tickvals"]:
         figure.add_hline(y=value, line={"color": NEUTRAL if value == 0 else GRID, "width": 1}, layer="below")
-    figure.update_yaxes(ticks, showgrid=False, title_text="answers that comply, with intervals", range=[height - line, top])
+    figure.update_yaxes(ticks, showgrid=False, title_text="answers that comply, 95 % Wilson intervals", range=[height - line, top])

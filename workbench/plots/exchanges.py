@@ -12,12 +12,14 @@ import plotly.graph_objects as go
 
 from ..errors import DataError
 from .sweep import draw_band
-from .theme import ASSISTANT, NEUTRAL, need, numbers, present, safe
+from .theme import CAP, NEUTRAL, need, numbers, present, safe
 
 BAND = ["exchange", "layer", "direction", "low", "high", "middle", "n"]
 """Columns of a table of default responses matched by exchange."""
 BASELINE = "baseline"
 DEFAULT = "default responses"
+IN_ITALICS = "<i>n</i>"
+"""Beside the band in the legend: the counts in italics are its own."""
 UNITS = "units of the residual stream"
 ENDS = "↑ nearer the Assistant, ↓ further away"
 PANEL_PX, TOP_PX, BOTTOM_PX = 360, 104, 92
@@ -35,8 +37,8 @@ class Look:
 
 
 def looks(conditions: Iterable[str]) -> dict[str, Look]:
-    """Each condition's look: the baseline in ink, ``capped`` in the Assistant's blue, others grey and dashed."""
-    known = {BASELINE: Look(None, "134, 140, 150", "solid"), "capped": Look(ASSISTANT, "125, 180, 216", "solid")}
+    """Each condition's look: the baseline in ink, ``capped`` in the colour of caps, others grey and dashed."""
+    known = {BASELINE: Look(None, "134, 140, 150", "solid"), "capped": Look(CAP, "178, 150, 236", "solid")}
     dashes = ("dash", "dot", "dashdot", "longdash", "longdashdot")
     names = dict.fromkeys(conditions)
     others = [name for name in names if name not in known]
@@ -86,8 +88,8 @@ def one_band(band: pd.DataFrame, what: str, place: tuple[str, int] | None) -> pd
     return table
 
 
-def draw_default(figure: go.Figure, band: pd.DataFrame) -> None:
-    """The band of default responses, shaded, and its middle, which tells its numbers on hovering."""
+def draw_default(figure: go.Figure, band: pd.DataFrame, note: str = "") -> None:
+    """The band of default responses, shaded, and its middle; the legend names it, with a note."""
     shade(figure, band, DEFAULT)
     values = band[["exchange", "low", "middle", "high", "n"]].itertuples(index=False)
     hover = [
@@ -98,9 +100,11 @@ def draw_default(figure: go.Figure, band: pd.DataFrame) -> None:
     line = {"color": NEUTRAL, "width": 1.4, "dash": "dot"}
     middle = go.Scatter(
         x=list(band["exchange"]), y=list(band["middle"]), mode="lines", name=DEFAULT, line=line,
-        hovertext=hover, hoverinfo="text", legendrank=2000,
+        hovertext=hover, hoverinfo="text", legendrank=2000, showlegend=not note,
     )  # fmt: skip
     figure.add_trace(middle)
+    if note:
+        entry(figure, f"default, {note}", line)
 
 
 def shade(figure: go.Figure, frame: pd.DataFrame, name: str, colour: str | None = None) -> None:
@@ -127,19 +131,30 @@ def counted(counts: list[int]) -> str:
     return "–".join(f"{n:,}" for n in ends)
 
 
-def write_counts(figure: go.Figure, counts: dict[int, str]) -> float:
-    """The counts of each exchange above the axis; returns the height that they take, in pixels.
+def band_counts(band: pd.DataFrame | None) -> dict[int, str]:
+    """How many default responses each exchange's band is of, as far as that is known."""
+    return {} if band is None else {int(x): f"{int(n):,}" for x, n in zip(band["exchange"], band["n"], strict=True) if n == n}
+
+
+def write_counts(figure: go.Figure, counts: dict[int, str], band: dict[int, str] | None = None) -> float:
+    """The counts of each exchange above the axis, below them in italics those of the band; returns the height that they take, in pixels.
 
     Upright where a phone has no room for them side by side, and then only as many as fit.
     """
+    below = _write_row(figure, {x: f"<i>{text}</i>" for x, text in band.items()}, 0.0) if band else 0.0
+    return below + (_write_row(figure, counts, below) if counts else 0.0)
+
+
+def _write_row(figure: go.Figure, counts: dict[int, str], up: float) -> float:
     places = sorted(counts)
     texts = [("n = " if i == 0 else "") + counts[n] for i, n in enumerate(places)]
     slot = PHONE_PX / (places[-1] - places[0] + 1)
-    widest = LETTER_PX * max(map(len, texts))
+    widest = LETTER_PX * max(len(text.replace("<i>", "").replace("</i>", "")) for text in texts)
     upright = widest + 4 > slot
     step = max(1, math.ceil(LINE_PX / slot)) if upright else 1
     for i in range(0, len(places), step):
-        place = {"x": places[i], "xref": "x", "y": 0, "yref": "y domain", "yanchor": "bottom", "textangle": -90 if upright else 0}
+        place = {"x": places[i], "xref": "x", "y": 0, "yref": "y domain", "yanchor": "bottom", "yshift": up}
+        place |= {"textangle": -90 if upright else 0}
         figure.add_annotation(place, text=texts[i], showarrow=False, font={"size": 10}, borderpad=0)
     return widest + 6 if upright else LINE_PX + 3
 

@@ -18,7 +18,7 @@ END_LABELS = 6
 LEVEL_PX, ROW_PX = 11, 17
 
 
-def axis_line(frame: pd.DataFrame, centre: float | None = None, dark: bool = False) -> go.Figure:
+def axis_line(frame: pd.DataFrame, centre: float | None = None, centred: bool = False, dark: bool = False) -> go.Figure:
     """Roles along the Assistant Axis, + to the right; stacked where they would overlap, heights mean nothing.
 
     Labelled are the default and the 6 roles nearest each end: the far end's above the points, the Assistant end's
@@ -28,23 +28,29 @@ def axis_line(frame: pd.DataFrame, centre: float | None = None, dark: bool = Fal
     ----------
     frame
         A row a role: ``role``, ``projection`` (residual-stream units, + = Assistant), ``is_default`` (bool);
-        optionally ``low, high`` (ends of an interval), ``description``, ``n``, ``label_0`` to ``label_3``.
+        optionally ``low, high`` (95 % interval), ``description``, ``n``, ``label_0`` to ``label_3``.
         ``frame.attrs`` may hold ``model`` and ``layer``.
     centre
         The mean of the roles, drawn as a thin line.
+    centred
+        Count from the mean of the roles (`centre`, or that of the table) instead of from where the residual stream is 0: the
+        unit stays, the sign then says on which side of the roles' mean a role lies. The axis says where that mean projects.
     dark
         For dark pages.
 
     Raises
     ------
     DataError
-        Where a column is missing.
+        Where a column is missing, or there is no mean to count from.
     """
     need(frame, ["role", "projection", "is_default"], "axis_line")
     interval = ["low", "high"] if {"low", "high"} <= set(frame.columns) else []
     roles = [r for r in role_records(frame, ["projection", *interval]) if not math.isnan(r["projection"])]
     if not roles:
         raise DataError("axis_line needs at least one projection; all are missing")
+    title = "projection on the axis<br>(residual-stream units), + = Assistant"
+    if centred:
+        centre, title = _centred(roles, interval, centre)
     roles.sort(key=lambda role: role["projection"])
     levels = stack_levels([_occupied(role, _span(roles) / COLUMNS) for role in roles])
     for role, level in zip(roles, levels, strict=True):
@@ -52,7 +58,7 @@ def axis_line(frame: pd.DataFrame, centre: float | None = None, dark: bool = Fal
     far, near = labelled_ends(roles)
     top, bottom = max(levels) * LEVEL_PX + 12, min(levels) * LEVEL_PX - 12
     above, below = top + ROW_PX * len(far) + 6, bottom - ROW_PX * len(near) - 6
-    figure = new_figure("Roles along the Assistant Axis", frame.attrs, dark, height=above - below + 160)
+    figure = new_figure("Roles along the Assistant Axis", frame.attrs, dark, height=above - below + 160 + 18 * title.count("<br>"))
     if interval:
         figure.add_trace(_intervals(roles))
     if centre is not None:
@@ -65,10 +71,25 @@ def axis_line(frame: pd.DataFrame, centre: float | None = None, dark: bool = Fal
     _label(figure, far, [top + ROW_PX * (len(far) - i) - 8 for i in range(len(far))], "left")
     _label(figure, near, [bottom - ROW_PX * (i + 1) + 8 for i in range(len(near))], "right")
     figure.update_yaxes(visible=False, range=[below, above], fixedrange=True)
-    figure.update_xaxes(title_text="projection on the axis<br>(residual-stream units), + = Assistant", showline=True)
+    figure.update_xaxes(title_text=title, showline=True)
     limits = {"cmin": roles[0]["projection"], "cmax": roles[-1]["projection"]}
     figure.update_layout(coloraxis={"showscale": False} | limits)
     return figure
+
+
+def _centred(roles: list[dict[str, Any]], interval: list[str], centre: float | None) -> tuple[float, str]:
+    """Count projections and ends from the mean of the roles; returns where that then lies, 0, and the words along x."""
+    others = [role["projection"] for role in roles if not role["is_default"]]
+    if centre is None and not others:
+        raise DataError("axis_line cannot count from the mean of the roles: there is only the default")
+    zero = math.fsum(others) / len(others) if centre is None else centre
+    for role in roles:
+        for column in ("projection", *interval):
+            role[column] -= zero
+        role["hover"] += f"<br>{role['projection']:+.4g} from the mean of the roles".replace("-", "−")
+    said = f"{zero:+.3g}".replace("-", "−")
+    words = ("projection on the axis, from the mean of the roles", f"(which projects at {said}; residual-stream units)", "+ = Assistant")
+    return 0.0, "<br>".join(words)
 
 
 def stack_levels(occupied: list[tuple[float, float]]) -> list[int]:
@@ -148,7 +169,7 @@ def _intervals(roles: list[dict[str, Any]]) -> go.Scatter:
             y += [role["height"], role["height"], None]
             text += [safe(role["role"])] * 2 + [None]
     line = {"color": NEUTRAL, "width": 1}
-    return go.Scatter(x=x, y=y, text=text, mode="lines", name="interval", line=line, opacity=0.7, hoverinfo="skip")
+    return go.Scatter(x=x, y=y, text=text, mode="lines", name="95 % interval", line=line, opacity=0.7, hoverinfo="skip")
 
 
 def _label(figure: go.Figure, roles: list[dict[str, Any]], rows: list[float], anchor: str) -> None:

@@ -79,8 +79,11 @@ def axis_titles(explained: object, dims: int) -> list[str]:
     return [f"PC{i + 1}" + (f" ({shares[i]:.0%} of variance)".replace("%", " %") if i < len(shares) else "") for i in range(dims)]
 
 
-def label_rows(roles: list[dict[str, Any]], components: list[str]) -> list[int]:
-    """Which roles get a label (their positions); the rule is that of :func:`persona_space`."""
+def label_rows(roles: list[dict[str, Any]], components: list[str], room: float = 1.0) -> list[int]:
+    """Which roles get a label (their positions); the rule is that of :func:`persona_space`.
+
+    `room` is how many times as much of the panel a name takes as in a figure of one panel.
+    """
     chosen = [i for i, role in enumerate(roles) if role["is_default"]][:MAX_LABELS]
     known = [i for i, role in enumerate(roles) if not role["is_default"] and not any(math.isnan(role[c]) for c in components)]
     span = max((_extent(roles, c)[1] for c in components), default=0.0) or 1.0
@@ -90,7 +93,7 @@ def label_rows(roles: list[dict[str, Any]], components: list[str]) -> list[int]:
             for i in (order[turn], order[-1 - turn]):
                 if len(chosen) >= MAX_LABELS:
                     return chosen
-                if i not in chosen and not _crowded(roles[i], [roles[k] for k in chosen], components, span):
+                if i not in chosen and not _crowded(roles[i], [roles[k] for k in chosen], components, room * span):
                     chosen.append(i)
     return chosen
 

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..errors import DataError
-from .theme import ASSISTANT, FAR, NEUTRAL, need, new_figure, numbers, one_line, present, safe, wrapped
+from .theme import CATEGORIES, NEUTRAL, need, new_figure, numbers, one_line, present, safe, wrapped
 
 SHADE = "rgba(134, 140, 150, 0.20)"
 EDGE = 0.05
@@ -30,11 +30,11 @@ class Series:
 
 
 SERIES = {
-    "compliance": Series("jailbreaks complied with", FAR, "solid", "circle"),
-    "refusal": Series("jailbreaks refused", ASSISTANT, "dash", "square"),
-    "right": Series("right answers", None, "dot", "diamond"),
-    "identity": Series("roles that name themselves", "#CC79A7", "dashdot", "triangle-up"),
-    "broken": Series("responses that are no text", NEUTRAL, "longdashdot", "x"),
+    "compliance": Series("jailbreaks complied with", None, "solid", "circle"),
+    "refusal": Series("jailbreaks refused", CATEGORIES[1], "dash", "square"),
+    "right": Series("right answers", CATEGORIES[0], "dot", "diamond"),
+    "identity": Series("roles that name themselves", CATEGORIES[2], "dashdot", "triangle-up"),
+    "broken": Series("responses that are no text", CATEGORIES[3], "longdashdot", "x"),
 }
 """The measures that are drawn; a table may hold others."""
 
@@ -47,9 +47,9 @@ def dose_response(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
     frame
         A row a strength and measure: ``strength`` (fractions of the mean residual norm, 0 = no steering, + = towards
         the Assistant), ``measure`` (drawn are ``compliance, refusal, right, identity, broken``, as far as there are
-        any), ``rate, low, high`` (0 to 1), ``n`` (responses), ``breaks`` (bool: text or answers break at this
-        strength); optionally ``groups`` (count) and ``control`` (a control direction's name, empty for the axis:
-        drawn are thin grey lines of compliance, whose intervals show on hovering). A missing rate leaves a gap.
+        any), ``rate, low, high`` (0 to 1, a 95 % interval), ``n`` (responses), ``breaks`` (bool: text or answers break at
+        this strength); optionally ``groups`` (count) and ``control`` (a control direction's name, empty for the axis:
+        drawn are thin grey lines of compliance, with intervals). A missing rate leaves a gap.
         ``frame.attrs`` may hold ``model``, ``layer`` and ``unit`` (which norm, e.g. ``mean norm of response tokens (68.5)``).
     dark
         For dark pages.
@@ -79,13 +79,20 @@ def dose_response(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
         zero = {"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "yref": "y domain", "layer": "below"}
         figure.add_shape(zero, line={"color": NEUTRAL, "width": 1.2, "dash": "dot"})
     unit = frame.attrs.get("unit") or "mean residual norm"
-    title = f"{wrapped(f'strength, in fractions of the {unit}')}<br>0 = no steering, + = towards the Assistant"
+    title = f"{wrapped(f'strength, in fractions of the {unit}')}<br>0 = no steering, + = towards the Assistant{_counts(own)}"
     figure.update_xaxes(title_text=title, range=limits, showgrid=False)
     if len(strengths) <= 10:
         figure.update_xaxes(tickvals=strengths, ticktext=[signed(s) for s in strengths])
-    figure.update_yaxes(percent_ticks(0, 1), title_text="share of responses, with intervals", range=[-0.02, 1.03])
+    figure.update_yaxes(percent_ticks(0, 1), title_text="share of responses, 95 % intervals", range=[-0.02, 1.03])
     figure.update_layout(margin={"t": 108}, legend={"tracegroupgap": 0})
     return figure
+
+
+def _counts(rows: list[dict[str, Any]]) -> str:
+    """How many responses a point of the drawn lines has: from the smallest to the largest."""
+    counts = [int(row["n"]) for row in rows if row["measure"] in SERIES and present(row["n"])]
+    ends = dict.fromkeys((min(counts), max(counts))) if counts else {}
+    return f"<br>n = {' to '.join(f'{n:,}' for n in ends)} responses a point" if ends else ""
 
 
 def breaking_spans(strengths: list[float], broken: set[float], limits: tuple[float, float]) -> list[tuple[float, float]]:
@@ -142,12 +149,7 @@ def _once(line: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 
 
 def _draw(figure: go.Figure, line: list[dict[str, Any]], series: Series) -> None:
-    shown = [row for row in line if not math.isnan(row["rate"] + row["low"] + row["high"])]
-    x = [value for row in shown for value in (row["strength"], row["strength"], None)]
-    y = [value for row in shown for value in (row["low"], row["high"], None)]
-    group = {"legendgroup": series.title, "opacity": 0.75}
-    bars = go.Scatter(x=x, y=y, mode="lines", name=f"{series.title}, interval", hoverinfo="skip", showlegend=False, **group)
-    figure.add_trace(bars.update(line={"color": series.colour, "width": 1.3}))
+    figure.add_trace(_bars(line, series.title, legendgroup=series.title, opacity=0.75, line={"color": series.colour, "width": 1.3}))
     points = go.Scatter(
         x=[row["strength"] for row in line], y=[row["rate"] for row in line], mode="lines+markers", name=series.title,
         line={"color": series.colour, "width": 1.8, "dash": series.dash}, marker={"symbol": series.symbol, "size": 8, "line": {"width": 0}},
@@ -156,18 +158,28 @@ def _draw(figure: go.Figure, line: list[dict[str, Any]], series: Series) -> None
     figure.add_trace(points)
 
 
+def _bars(rows: list[dict[str, Any]], name: str, **style: Any) -> go.Scatter:
+    """The intervals of a line, upright."""
+    shown = [row for row in rows if not math.isnan(row["rate"] + row["low"] + row["high"])]
+    x = [value for row in shown for value in (row["strength"], row["strength"], None)]
+    y = [value for row in shown for value in (row["low"], row["high"], None)]
+    return go.Scatter(x=x, y=y, mode="lines", name=f"{name}, interval", hoverinfo="skip", showlegend=False, **style)
+
+
 def _draw_controls(figure: go.Figure, rows: list[dict[str, Any]]) -> None:
     style = {"color": NEUTRAL, "width": 1}
     names = dict.fromkeys(row["control"] for row in rows)
     for name in names:
         line = _once([row for row in rows if row["control"] == name], f"compliance of {name}")
+        figure.add_trace(_bars([row for row in line if row["strength"]], safe(name), legendgroup="controls", opacity=0.45, line=style))
         values = {"x": [row["strength"] for row in line], "y": [row["rate"] for row in line]}
         texts = [_hover(row, SERIES["compliance"].title, name) for row in line]
-        trace = go.Scatter(values, mode="lines", name=safe(name), line=style, opacity=0.6, hovertext=texts, hoverinfo="text")
+        trace = go.Scatter(values, mode="lines", name=safe(name), line=style, opacity=0.8, hovertext=texts, hoverinfo="text")
         figure.add_trace(trace.update(showlegend=False, legendgroup="controls"))
     if names:
-        entry = {"x": [None], "y": [None], "name": f"{SERIES['compliance'].title}, controls", "meta": "decoration"}
-        figure.add_trace(go.Scatter(entry, mode="lines", line=style, legendgroup="controls", legendrank=2000))
+        several = "" if len(names) == 1 else f"{len(names)} "
+        entry = {"x": [None], "y": [None], "name": f"{SERIES['compliance'].title}, {several}control{'s' if several else ''}"}
+        figure.add_trace(go.Scatter(entry, meta="decoration", mode="lines", line=style, legendgroup="controls", legendrank=2000))
 
 
 def _hover(row: dict[str, Any], title: str, control: str = "") -> str:

@@ -14,6 +14,8 @@ from .theme import NEUTRAL, dress, need, numbers
 
 PANEL_PX, GAP_PX, TOP_PX, BOTTOM_PX = 104, 60, 124, 52
 BAND = "rgba(134, 140, 150, 0.28)"
+WORDS, ROOM = -1, 0.14
+"""The layer that is none, and the room for it as a share of the layers' own (at least that of one layer): enough for its name."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ def layer_sweep(frame: pd.DataFrame, recommended: int | None = None, dark: bool 
     Parameters
     ----------
     frame
-        A row a layer: ``layer`` (0-based block; -1, a bag of input embeddings, is shown as "words") and any of ``auc``
+        A row a layer: ``layer`` (0-based block; -1, a bag of input embeddings, is no layer: "words" stands apart at the left,
+        hollow, behind a line, and no curve leads there) and any of ``auc``
         (0 to 1), ``gain`` (AUC minus that of layer -1), ``cohens_d`` (pooled standard deviations, + = the default lies at
         the + end), ``split_half`` and ``cos_pc1`` (cosines), each with optional ``*_low`` and ``*_high``; ``default_rank``
         (share of roles that the default lies beyond on PC1, 0 to 1), ``axis_norm`` (length of the axis / mean residual
@@ -77,20 +80,49 @@ def layer_sweep(frame: pd.DataFrame, recommended: int | None = None, dark: bool 
     spacing = GAP_PX / inner if len(panels) > 1 else 0
     figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=spacing)
     dress(figure, "Layer by layer", {k: v for k, v in frame.attrs.items() if k != "layer"}, dark, inner + TOP_PX + BOTTOM_PX)
+    words, blocks = frame[frame["layer"] == WORDS], frame[frame["layer"] != WORDS]
+    layers = [int(n) for n in blocks["layer"]] or [0]
+    room = max(1.0, ROOM * (layers[-1] - layers[0] + 1)) if len(words) else 0.0
     for row, panel in enumerate(panels, start=1):
-        draw_panel(figure, frame, panel, row)
-    layers = [int(n) for n in frame["layer"]]
-    step = max(1, math.ceil((layers[-1] - layers[0] + 1) / 12))
-    figure.update_xaxes(range=[layers[0] - 0.5, layers[-1] + 0.5], tick0=max(0, layers[0]), dtick=step, showgrid=False)
-    if layers[0] == -1:
-        ticks = [-1, *range(0, layers[-1] + 1, step)]
-        figure.update_xaxes(tickvals=ticks, ticktext=["words", *map(str, ticks[1:])])
-    figure.update_xaxes(title_text="layer", row=len(panels))
+        draw_panel(figure, blocks, panel, row)
+        if len(words) and "gain" not in panel.lines:  # which is 0 there by its meaning
+            _draw_words(figure, words, panel, row, layers[0] - 0.5 - room / 2)
+    _dress_layers(figure, layers, room, len(panels))
     figure.update_yaxes(nticks=4)
     figure.update_layout(margin={"t": TOP_PX, "b": BOTTOM_PX}, showlegend=False, hovermode="x")
     if recommended is not None:
-        _mark(figure, int(recommended), layers, len(panels))
+        _mark(figure, int(recommended), [int(n) for n in frame["layer"]], len(panels))
     return figure
+
+
+def _dress_layers(figure: go.Figure, layers: list[int], room: float, panels: int) -> None:
+    """Whole layers along x; left of a line, where there is room for them, the words."""
+    first, last = layers[0], layers[-1]
+    ticks = list(range(first, last + 1, max(1, math.ceil((last - first + 1) / 10))))
+    words = [first - 0.5 - room / 2] if room else []
+    figure.update_xaxes(range=[first - 0.5 - room, last + 0.5], showgrid=False, tickangle=0)
+    figure.update_xaxes(tickvals=[*words, *ticks], ticktext=[*(["words"] if room else []), *map(str, ticks)])
+    figure.update_xaxes(title_text="layer", row=panels)
+    for row in range(1, panels + 1 if room else 1):
+        line = {"type": "line", "x0": first - 0.5, "x1": first - 0.5, "y0": -0.1, "y1": 1, "yref": "y domain", "layer": "below"}
+        figure.add_shape(line, line={"color": NEUTRAL, "width": 1}, row=row, col=1)
+
+
+def _draw_words(figure: go.Figure, words: pd.DataFrame, panel: Panel, row: int, x: float) -> None:
+    """What the words alone say, hollow and grey, with its interval; no line leads from here to a layer."""
+    for column, name in panel.lines.items():
+        if column not in words or math.isnan(value := numbers(words, column)[0]):
+            continue
+        error = {}
+        if {f"{column}_low", f"{column}_high"} <= set(words.columns):
+            low, high = numbers(words, f"{column}_low")[0], numbers(words, f"{column}_high")[0]
+            error = {"type": "data", "symmetric": False, "array": [high - value], "arrayminus": [value - low], "width": 0, "thickness": 1.4}
+        marker = {"symbol": "diamond-open", "size": 9, "color": NEUTRAL, "line": {"width": 1.8, "color": NEUTRAL}}
+        point = go.Scatter(
+            x=[x], y=[value], name=f"{name}, words", text=["words"], mode="markers", marker=marker, error_y=error,
+            hovertemplate=f"{name} of the words: %{{y:.3~f}}<extra></extra>",
+        )  # fmt: skip
+        figure.add_trace(point, row=row, col=1)
 
 
 def draw_panel(figure: go.Figure, frame: pd.DataFrame, panel: Panel, row: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import json
+import re
 import textwrap
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
@@ -26,6 +28,16 @@ DIVERGING = [(0.0, FAR), (0.25, "#efa877"), (0.5, "#f6f5f3"), (0.75, "#7db4d8"),
 DIVERGING_DARK = [(0.0, "#f2853a"), (0.25, "#a4603a"), (0.5, "#454a53"), (0.75, "#3f83b0"), (1.0, "#53b4f0")]
 """The same on a dark page: the middle is a dark grey, because white there would shout loudest."""
 
+CAP = "#8450E0"
+"""Under a cap, wherever what a cap does is told from what the model does by itself."""
+CATEGORIES = ("#4E9A2C", "#D048A8", "#8A6455", "#868A00")
+"""Kinds of anything else. They mean nothing by themselves: the legend says what, and dashes and symbols tell them apart, too."""
+ALIKE = [(0.0, "#b0267f"), (0.25, "#e0a2cb"), (0.5, "#f6f5f3"), (0.75, "#a5cb80"), (1.0, "#3d8420")]
+"""Cosines of anything with anything: opposite (-1), white, the same direction (+1)."""
+ALIKE_DARK = [(0.0, "#e35cb6"), (0.25, "#96447a"), (0.5, "#454a53"), (0.75, "#5b853d"), (1.0, "#8ace55")]
+ALIKE_AXIS = "coloraxis3"
+"""The colour axis of cosines; its scale comes with the template, so that a page can swap light for dark."""
+
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LIGHT_NAME, DARK_NAME = "workbench", "workbench-dark"
 
@@ -39,10 +51,11 @@ class Theme:
     muted: str
     grid: str
     diverging: list[tuple[float, str]]
+    alike: list[tuple[float, str]]
 
 
-LIGHT = Theme("#ffffff", "#22262c", "#5f6670", "#e6e8eb", DIVERGING)
-DARK = Theme("#15181d", "#e4e6ea", "#a3a9b3", "#333840", DIVERGING_DARK)
+LIGHT = Theme("#ffffff", "#22262c", "#5f6670", "#e6e8eb", DIVERGING, ALIKE)
+DARK = Theme("#15181d", "#e4e6ea", "#a3a9b3", "#333840", DIVERGING_DARK, ALIKE_DARK)
 
 
 def _template(theme: Theme) -> go.layout.Template:
@@ -63,7 +76,7 @@ def _template(theme: Theme) -> go.layout.Template:
         xaxis=axis, yaxis=axis, scene={"xaxis": scene, "yaxis": scene, "zaxis": scene},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.02, "yref": "container", "yanchor": "bottom"},
         hoverlabel={"bgcolor": theme.page, "bordercolor": NEUTRAL, "font": {"color": theme.ink, "size": 12}, "align": "left"},
-        coloraxis={"colorscale": theme.diverging, "colorbar": bar},
+        coloraxis={"colorscale": theme.diverging, "colorbar": bar}, **{ALIKE_AXIS: {"colorscale": theme.alike, "colorbar": bar}},
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": NEUTRAL, "activecolor": theme.ink},
     )  # fmt: skip
     # Rings in mid-grey: points from the white middle of the scale must not vanish on the page.
@@ -74,6 +87,19 @@ def _template(theme: Theme) -> go.layout.Template:
 
 pio.templates[LIGHT_NAME] = _template(LIGHT)
 pio.templates[DARK_NAME] = _template(DARK)
+
+
+def clear_templates() -> dict[str, Any]:
+    """Both templates, ``light`` and ``dark``, with clear backgrounds, so that figures stand on the page and not in boxes."""
+    clear = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+    plain = {"light": pio.templates[LIGHT_NAME].to_plotly_json(), "dark": pio.templates[DARK_NAME].to_plotly_json()}
+    return {name: template | {"layout": template["layout"] | clear} for name, template in plain.items()}
+
+
+def script_json(value: object) -> str:
+    """JSON inside a script element: nothing in it can close the element or open a comment."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def new_figure(title: str, attrs: dict[Any, Any], dark: bool, height: int) -> go.Figure:

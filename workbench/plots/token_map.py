@@ -6,7 +6,7 @@ import html
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from .attribution import signed
 from .exchanges import UNITS, condition_names, decimals, one_band, one_place
 from .theme import DARK, FONT, LIGHT, Theme, need, numbers, present
 
@@ -22,8 +23,10 @@ STEPS = 41
 """So many colours: the middle one is the palest."""
 PALE = 0.2
 """Share of either side of the colours that the band of default tokens gets."""
+FULL = 3.0
+"""So many times as far from the default's middle as the band's end is, a colour is full: the same on every page, whatever it shows."""
 WITHIN = 98
-"""So many per cent of the tokens lie within the colours' ends; a first token's projection is often far outside."""
+"""Without a band, so many per cent of the tokens lie within the colours' ends; a first token's projection is often far outside."""
 CONTRAST = 4.5
 """Least contrast of text with its background (WCAG 2, level AA)."""
 UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -41,6 +44,8 @@ STYLE = """
 .token-map .n::before { content: "↵"; }
 .token-map .bar { display: flex; height: 1rem; margin: .15rem 0; border: 1px solid var(--line); } .token-map .bar i { flex: 1; }
 .token-map .ends { display: flex; justify-content: space-between; gap: .6rem; font-size: .85rem; line-height: 1.4; }
+.token-map .marks { position: relative; display: flex; justify-content: space-between; font-size: .8rem; line-height: 1.5; }
+.token-map .marks span[style] { position: absolute; transform: translateX(-50%%); }
 .token-map .scale { max-width: 34rem; margin: .8rem 0 .6rem; }
 .token-map .pointed { position: sticky; bottom: 0; margin-top: 1rem; padding: .45rem 0; border-top: 1px solid var(--line); }
 .token-map .pointed { background: var(--page); min-height: 2.4rem; font-size: .9rem; line-height: 1.5; font-variant-numeric: tabular-nums; }
@@ -91,21 +96,42 @@ h1 {{ font: 650 1.4rem/1.3 {font}; margin: 0 0 .8rem; color: {light_ink}; overfl
 
 @dataclass(frozen=True)
 class Scale:
-    """Which projection has which colour: symmetric about ``middle``, ``pale`` wide in the middle, full ``limit`` away from it."""
+    """Which projection has which colour.
+
+    Attributes
+    ----------
+    middle
+        The palest.
+    below, above
+        How far from it, on either side, the pale colours reach; default tokens are often further on one side.
+    full
+        So many times as far away a colour is full; 1 where nothing is pale.
+    words
+        What the scale is made of.
+    """
 
     middle: float
-    pale: float
-    limit: float
+    below: float
+    above: float
+    full: float
     words: str
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Where the colours are full."""
+        return self.middle - self.full * self.below, self.middle + self.full * self.above
+
+    def at(self, place: float) -> float:
+        """The projection at a place along the bar, -1 (far from the Assistant) to 1; 0 is the middle."""
+        return self.middle + place * self.full * (self.above if place > 0 else self.below)
 
     def step(self, value: float) -> int:
         """The colour's number, 0 (far from the Assistant) to 40."""
-        away = abs(value - self.middle)
-        if away <= self.pale:
-            share = PALE * away / self.pale if self.pale else 0.0
+        away = abs(value - self.middle) / (self.above if value > self.middle else self.below)
+        if self.full == 1:
+            share = min(1.0, away)
         else:
-            start = PALE if self.pale else 0.0
-            share = start + (1 - start) * min(1.0, (away - self.pale) / (self.limit - self.pale))
+            share = PALE * away if away <= 1 else PALE + (1 - PALE) * min(1.0, (away - 1) / (self.full - 1))
         half = STEPS // 2
         return half + round(half * share) * (1 if value > self.middle else -1)
 
@@ -113,8 +139,9 @@ class Scale:
 def token_map(frame: pd.DataFrame, band: pd.DataFrame | None = None, title: str | None = None) -> str:
     """A whole page, readable offline: the messages with every token on the colour of its projection.
 
-    Blue is nearer the Assistant than the middle, vermilion further away. The number of the token under the pointer, or
-    reached with the arrow keys, stands at the foot of the page.
+    Blue is nearer the Assistant than the middle, vermilion further away. With a band the colours are those of default
+    tokens: a projection has the same colour on every page. The number of the token under the pointer, or reached with the arrow
+    keys, stands at the foot of the page.
 
     Parameters
     ----------
@@ -125,8 +152,8 @@ def token_map(frame: pd.DataFrame, band: pd.DataFrame | None = None, title: str 
         this layer) and ``condition``. A token without a projection has no colour. ``frame.attrs`` may hold ``model``.
     band
         Default tokens: ``exchange, layer, direction, low, high, middle, n``. The colours' middle is the median of its
-        middles, and what lies between the medians of its ends is pale. Without it the middle is the median of the
-        assistant's tokens.
+        middles, what lies between the medians of its ends is pale, and a colour is full three times as far away. Without it
+        the colours are the table's own, about the median of the assistant's tokens, and the page says so.
     title
         Instead of "Token by token".
 
@@ -156,22 +183,29 @@ def token_map_fragment(frame: pd.DataFrame, band: pd.DataFrame | None = None, ti
 
 
 def colour_scale(tokens: list[dict[str, Any]], band: pd.DataFrame | None) -> Scale:
-    """The scale of a table: about the default's middle where there is a band, else about the assistant's median."""
+    """The scale: the default's where there is a band, whatever the table holds, else the table's own."""
     known = [(token["projection"], token["speaker"] == "assistant") for token in tokens if math.isfinite(token["projection"])]
     if not known:
         raise DataError("token_map needs at least one projection; all are missing")
-    if band is not None:
-        middle, low, high = (float(band[name].median()) for name in ("middle", "low", "high"))
-        pale = max(middle - low, high - middle, 0.0)
-        several = f", medians over {len(band)} exchanges" if len(band) > 1 else ""
-        words = f"Pale: where default tokens lie, {decimals(low)} to {decimals(high)}, about their middle {decimals(middle)}{several}."
-    else:
+    unknown = " Without a colour: not measured." if len(known) < len(tokens) else ""
+    if band is None:
         own = [value for value, assistant in known if assistant]
-        middle, pale = float(np.median(own or [value for value, _ in known])), 0.0
-        words = f"Palest at the median of {'the assistant’s' if own else 'all'} tokens, {decimals(middle)}; no default is given."
-    away = float(np.percentile([abs(value - middle) for value, _ in known], WITHIN))
-    words += " Without a colour: not measured." if len(known) < len(tokens) else ""
-    return Scale(middle, pale, max(away, 2 * pale) or 1.0, words)
+        middle = float(np.median(own or [value for value, _ in known]))
+        whose = "the assistant’s" if own else "all"
+        words = f"Palest at the median of {whose} tokens, {decimals(middle)}. No default is given: these colours are of this page alone."
+        away = float(np.percentile([abs(value - middle) for value, _ in known], WITHIN)) or 1.0
+        return Scale(middle, away, away, 1.0, words + unknown)
+    middle, low, high = (float(band[name].median()) for name in ("middle", "low", "high"))
+    below, above = max(middle - low, 0.0), max(high - middle, 0.0)
+    several = f", medians over {len(band)} exchanges" if len(band) > 1 else ""
+    size = f"{int(band['n'].sum()):,} " if band["n"].notna().all() else ""
+    words = (
+        f"Pale: where {size}default tokens lie, {decimals(low)} to {decimals(high)}, about their middle {decimals(middle)}{several}. Full: "
+        f"{FULL:g} times as far from it."
+    )
+    scale = Scale(middle, below or above or 1.0, above or below or 1.0, FULL, words)
+    beyond = sum(not scale.ends[0] <= value <= scale.ends[1] for value, _ in known) / len(known)
+    return replace(scale, words=words + (f" Further out: {beyond:.1%} of the tokens shown." if beyond else "") + unknown)
 
 
 def colours(theme: Theme) -> list[tuple[str, str]]:
@@ -235,16 +269,20 @@ def _style() -> str:
 
 
 def _legend(scale: Scale) -> str:
-    """The bar of colours over equal stretches of the projection, its numbers, and which end is whose."""
-    ends = [decimals(scale.middle + share * scale.limit) for share in (-1, 0, 1)]
-    values = [scale.middle + scale.limit * (2 * i / (STEPS - 1) - 1) for i in range(STEPS)]
-    cells = "".join(f"<i class=c{scale.step(value)}></i>" for value in values)
-    label = f"Colours from {ends[0]}, far from the Assistant, over {ends[1]}, palest, to {ends[2]}, nearer the Assistant. {scale.words}"
+    """The bar of colours, either side in equal stretches of the projection, with numbers, their unit, and which end is whose."""
+    places = [0.0] if scale.full == 1 else [-1 / scale.full, 0.0, 1 / scale.full]
+    inner = "".join(f'<span style="left: {50 + 50 * place:.1f}%">{signed(scale.at(place))}</span>' for place in places)
+    cells = "".join(f"<i class=c{scale.step(scale.at(2 * i / (STEPS - 1) - 1))}></i>" for i in range(STEPS))
+    low, high = (signed(value) for value in scale.ends)  # short, so that five of them fit on a phone
+    label = (
+        f"Colours from {low}, far from the Assistant, over {decimals(scale.middle)}, palest, to {high}, nearer the Assistant, "
+        f"in {UNITS}. {scale.words}"
+    )
     return (
         '<div class="scale"><p class="ends"><span>← further from the Assistant</span><span>nearer the Assistant →</span></p>'
         f'<div class="bar" role="img" aria-label="{html.escape(label)}">{cells}</div>'
-        f'<p class="ends"><span>≤ {ends[0]}</span><span>{ends[1]}</span><span>≥ {ends[2]}</span></p>'
-        f'<p class="quiet">{html.escape(scale.words)}</p></div>'
+        f'<p class="marks"><span>≤ {low}</span>{inner}<span>≥ {high}</span></p>'
+        f'<p class="quiet">{html.escape(f"Projection in {UNITS}. {scale.words}")}</p></div>'
     )
 
 

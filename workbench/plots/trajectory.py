@@ -13,10 +13,12 @@ from plotly.subplots import make_subplots
 from ..errors import DataError
 from .exchanges import (
     BOTTOM_PX,
+    IN_ITALICS,
     LETTER_PX,
     PANEL_PX,
     TOP_PX,
     Look,
+    band_counts,
     condition_names,
     counted,
     decimals,
@@ -49,8 +51,9 @@ def trajectory(
 ) -> go.Figure:
     """The projection of one speaker's messages along conversations, a line a conversation, coloured by condition.
 
-    With more than 12 conversations the lines are thin and a bold mean goes through them, with the number of conversations
-    above the axis; what an intervention made of a projection is then drawn for the mean alone.
+    With more than 12 conversations the lines are thin and a bold mean goes through them; what an intervention made of a
+    projection is then drawn for the mean alone. Above the axis stands how many conversations each exchange has, and, in italics,
+    how many default responses the band there is of.
 
     Parameters
     ----------
@@ -88,7 +91,7 @@ def trajectory(
     exchanges = [turn["exchange"] for turn in turns]
     if band is not None:
         band = band[band["exchange"].between(min(exchanges), max(exchanges))]
-        draw_default(figure, band)
+        draw_default(figure, band, IN_ITALICS if band_counts(band) else "")
     conditions = [
         (name, look, [turn for turn in turns if turn["condition"] == name])
         for name, look in looks(turn["condition"] for turn in turns).items()
@@ -98,7 +101,7 @@ def trajectory(
     _draw_entries(figure, turns, many)
     for name, look, own in conditions if many else []:
         _draw_means(figure, own, name, look)
-    below = write_counts(figure, _counts(turns)) if many else 0.0
+    below = write_counts(figure, _counts(turns), band_counts(band))
     values = [turn[key] for turn in turns for key in ("projection", "after")]
     values += [] if band is None else [*band["low"], *band["high"], *band["middle"]]
     limits = dress_exchanges(figure, exchanges, values, below, projection_title(place))
