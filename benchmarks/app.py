@@ -13,7 +13,7 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
+from operator import sub
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -99,19 +99,20 @@ def many_turns(model: HookedModel, turns: int) -> None:
         + " ".join(f"{p:>14}" for p in parts)
     )
 
-    def timed(name: str, job: Callable):
-        start = time.perf_counter()
-        value = job()
-        parts[name] += time.perf_counter() - start
-        return value
-
     for turn in range(turns):
         talk = talk.say(f"Add {turn} and 3.")
         for side in (LEFT, RIGHT):
-            asked, _ = timed("fitting", lambda side=side: fitting(model, talk.asked(turn, side, "You are the pirate.")))
-            [text] = timed("both answers", lambda asked=asked: model.generate([asked], seeds=turn, max_new_tokens=96))
+            moments = [time.perf_counter()]
+            asked, _ = fitting(model, talk.asked(turn, side, "You are the pirate."))
+            moments.append(time.perf_counter())
+            [text] = model.generate([asked], seeds=turn, max_new_tokens=96)
+            moments.append(time.perf_counter())
             talk = talk.answer(turn, side, Reply(text, "stop", turn))
-        timed("the page", lambda: conversation_html(talk, {}))
+            for name, seconds in zip(("fitting", "both answers"), map(sub, moments[1:], moments), strict=True):
+                parts[name] += seconds
+        start = time.perf_counter()
+        conversation_html(talk, {})
+        parts["the page"] += time.perf_counter() - start
         if turn % 10 == 9:
             if (turn + 1) % 50 == 0 or turn == 9:
                 print(f"{turn - 8:>3}-{turn + 1:<6} " + " ".join(f"{seconds / 10:>14.3f}" for seconds in parts.values()))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -278,4 +280,9 @@ def serve(bench: Bench, host: str = "127.0.0.1", port: int | None = None, say: C
         )
     say(f"http://{shown}:{number}/" + (f"?{PARAMETER}={token}" if token else ""))
     config = uvicorn.Config(app, host=host, port=number, log_level="warning", timeout_graceful_shutdown=2, server_header=False)  # type: ignore[arg-type]
-    uvicorn.Server(config).run()
+    server = uvicorn.Server(config)
+    # Pages that are still open are cut off at the end: that is no error that anybody need read.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    say("stopped")

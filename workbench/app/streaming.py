@@ -225,13 +225,13 @@ class _Gauge:
     def _look(self, residual: Tensor, hook: Any) -> None:
         # The first pass reads the prompt; every later one ends with the token that was chosen last.
         if self._passes:
-            self._waiting.append(self._projector.project(self._layer, residual[:, -1:])[0, 0, 0])
+            self._waiting.append(residual[:, -1:].clone())
         self._passes += 1
 
     def read(self) -> tuple[float | None, float | None]:
         """The newest projection and the mean so far; None before the first."""
         if self._waiting:
-            values = torch.stack(self._waiting).double().cpu()
+            values = self._projector.project(self._layer, torch.cat(self._waiting, 1))[0, 0].double().cpu()
             self.n, self._sum, self._newest = self.n + len(values), self._sum + float(values.sum()), float(values[-1])
             self._waiting.clear()
         return (self._newest, self._sum / self.n) if self.n else (None, None)

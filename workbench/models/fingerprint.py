@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -28,10 +29,13 @@ def _plain_name(name: str) -> str:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that decide what a model computes."""
-    found = {}
-    for package in ("torch", "transformers", "transformer-lens"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+    return {package: _version(package) for package in ("torch", "transformers", "transformer-lens")}
+
+
+@cache
+def _version(package: str) -> str:
+    """Looked up once: every intervention asks for it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
