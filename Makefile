@@ -40,6 +40,7 @@ benchmark: .venv/dev  ## ratios side by side, printed as tables
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/interventions.py
 	$(BIN)/python benchmarks/monitor.py
+	$(BIN)/python benchmarks/app.py
 	$(BIN)/python benchmarks/planning.py
 
 check-organism: .venv/dev  ## the shipped model against every bound, caps and steering too (half an hour)

@@ -90,7 +90,8 @@ def test_beyond_this_machine_there_is_a_warning_and_a_token_once(bench, monkeypa
     told = []
     inside_a_loop(serve, bench, "0.0.0.0", None, told.append)
     assert told[0].startswith("Warning: 0.0.0.0 can be reached from other machines")
-    [address] = told[1:]
+    _, address, last = told
+    assert last == "stopped"
     token = re.search(r"\?token=([\w-]{32,})$", address)
     assert token
     other = []
@@ -98,7 +99,7 @@ def test_beyond_this_machine_there_is_a_warning_and_a_token_once(bench, monkeypa
     assert other[1] != address
     mine = []
     inside_a_loop(serve, bench, "127.0.0.1", None, mine.append)
-    assert len(mine) == 1
+    assert len(mine) == 2
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", mine[0])
 
 

@@ -19,7 +19,6 @@ from ..interventions import Intervention
 from ..models.generation import Answer, answer_of, generate, opens_thinking
 from ..models.hooked import HookedModel
 from ..models.intervening import Acting
-from ..models.projecting import Projector
 from ..models.reasoning import CLOSERS, OPENERS
 from ..models.stepping import Steps
 from ..rollouts import answer_tokens
@@ -212,7 +211,8 @@ class _Gauge:
 
     def __init__(self, model: HookedModel, axis: Direction, layer: int) -> None:
         self._model, self._layer = model, layer
-        self._projector = Projector(model, {axis.name: axis}, [layer])
+        axis.at(layer).check_use(model.bare_site((layer,)))
+        self._unit = axis.at(layer).unit().values[0].float()
         self._passes, self._waiting = 0, list[Tensor]()
         self.n, self._sum, self._newest = 0, 0.0, 0.0
 
@@ -225,14 +225,15 @@ class _Gauge:
     def _look(self, residual: Tensor, hook: Any) -> None:
         # The first pass reads the prompt; every later one ends with the token that was chosen last.
         if self._passes:
-            self._waiting.append(residual[:, -1:].clone())
+            # Token by token, so that the sum does not depend on when somebody looks.
+            self._waiting.append(residual[0, -1].float() @ self._unit.to(residual.device))
         self._passes += 1
 
     def read(self) -> tuple[float | None, float | None]:
         """The newest projection and the mean so far; None before the first."""
         if self._waiting:
-            values = self._projector.project(self._layer, torch.cat(self._waiting, 1))[0, 0].double().cpu()
-            self.n, self._sum, self._newest = self.n + len(values), self._sum + float(values.sum()), float(values[-1])
+            for value in torch.stack(self._waiting).tolist():
+                self.n, self._sum, self._newest = self.n + 1, self._sum + value, value
             self._waiting.clear()
         return (self._newest, self._sum / self.n) if self.n else (None, None)
 

@@ -12,7 +12,7 @@ from .bench import PLAIN, Bench
 from .form import defaults
 from .sessions import Sessions
 from .talking import Talking
-from .ui_chat import HIDDEN, Chat, ChatEvents, main_column, names_of, opening, side_column
+from .ui_chat import HIDDEN, RAW, Chat, ChatEvents, main_column, names_of, opening, side_column
 from .ui_controls import Controls, controls
 from .ui_keep import Keep, continued, keep_section, loaded
 from .ui_pages import compare_tab, drift_tab, space_tab, verdict_tab
@@ -83,9 +83,7 @@ def _connect_files(talking: Talking, events: ChatEvents, keep: Keep, form: Contr
         if name == "layer":
             continue  # the gauge reads what is there again: an event of the chat
         told = field.blur if isinstance(field, gr.Textbox) else field.input
-        told(
-            events.noted, [chat.tab, *form.fields], [chat.status, chat.kept, chat.keep, *form.fields], trigger_mode="always_last", **HIDDEN
-        )
+        told(events.noted, [chat.tab, *form.fields], [chat.status, chat.kept, chat.keep, *form.fields], trigger_mode="always_last", **RAW)
 
 
 def _masthead(bench: Bench) -> str:

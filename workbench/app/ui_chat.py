@@ -25,6 +25,8 @@ from .ui_parts import BUTTONS, chart, chart_value, framed, said, token_dialog
 log = logging.getLogger("workbench")
 HIDDEN: dict[str, Any] = {"queue": True, "show_progress": "hidden", "api_visibility": "private"}
 """How every event runs: without gradio's own veil over the page, which would hide what is being written."""
+RAW: dict[str, Any] = HIDDEN | {"preprocess": False}
+"""Events that read the form: what stands in it comes as it is, so that our settings, and not gradio, say what is wrong with it."""
 BROKEN = "something went wrong in the app itself; the terminal that it runs in says what"
 
 
@@ -105,15 +107,15 @@ class ChatEvents:
     def connect(self) -> None:
         """Attach everything to the page that is being built."""
         chat, inputs = self.chat, [self.chat.tab, *self.controls.fields]
-        sending: dict[str, Any] = {"inputs": [chat.tab, chat.message, *self.controls.fields], "outputs": chat.outputs, **HIDDEN}
+        sending: dict[str, Any] = {"inputs": [chat.tab, chat.message, *self.controls.fields], "outputs": chat.outputs, **RAW}
         sending["trigger_mode"] = "multiple"  # pressed too early, it is answered with a sentence, not with silence
         chat.message.submit(self._send, **sending)
         chat.send.click(self._send, **sending)
         chat.stop.click(self._stop, [chat.tab], None, **HIDDEN)
         chat.leave.click(self._leave, [chat.tab], chat.outputs, **HIDDEN)
-        chat.history.act(self._act, inputs, [*chat.outputs, chat.tokens], **HIDDEN)
+        chat.history.act(self._act, inputs, [*chat.outputs, chat.tokens], **RAW)
         self.controls.new.click(self._new, [chat.tab], chat.outputs, **HIDDEN)
-        self.controls.by_name["layer"].input(self._layer, inputs, chat.outputs, **HIDDEN)
+        self.controls.by_name["layer"].input(self._layer, inputs, chat.outputs, **RAW)
 
     # -- events -------------------------------------------------------------------------------------
     def _send(self, tab: str, message: str, *values: Any) -> Iterator[list[Any]]:

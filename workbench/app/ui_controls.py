@@ -12,7 +12,6 @@ from ..interventions import POSITIONS
 from .bench import PLAIN, Bench
 from .form import FIELDS, choices_of, defaults, prompts_of, values_of
 from .settings import Settings
-from .ui_parts import Slider
 
 KEEP: Any = object()
 """In the place of a value: what stands in a field stays."""
@@ -70,11 +69,11 @@ def _acting(known: dict[str, Any], choices: dict[str, Any], settings: Settings, 
     return {
         "acts": gr.Dropdown(choices["acts"], value=known["acts"], label="Intervention", visible=shown, elem_id="acts"),
         "direction": gr.Dropdown(choices["direction"], value=known["direction"], label="Along", visible=seen["direction"] and shown),
-        "percentile": Slider(
+        "percentile": gr.Slider(
             0, 100, value=known["percentile"], step=1, label="At the percentile", visible=seen["percentile"] and shown, elem_id="percentile"
         ),
         "over": gr.Radio(choices["over"], value=known["over"], label="of the responses of", visible=seen["over"] and shown),
-        "strength": Slider(
+        "strength": gr.Slider(
             *SLIDERS["strength"], value=known["strength"], step=0.05, label="Strength", elem_id="strength",
             visible=seen["strength"] and shown,
             info="add: in fractions of the mean residual norm; ablate: the share that is taken away",
@@ -97,8 +96,8 @@ def _acting(known: dict[str, Any], choices: dict[str, Any], settings: Settings, 
 def _sampling(bench: Bench, known: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
     own = f"empty: the model's own, {bench.answer_tokens}" if bench.answer_tokens else "empty: 512"
     return {
-        "temperature": Slider(*SLIDERS["temperature"], value=known["temperature"], step=0.05, label="Temperature"),
-        "top_p": Slider(0.05, 1, value=known["top_p"], step=0.05, label="top_p"),
+        "temperature": gr.Slider(*SLIDERS["temperature"], value=known["temperature"], step=0.05, label="Temperature"),
+        "top_p": gr.Slider(0.05, 1, value=known["top_p"], step=0.05, label="top_p"),
         "longest": gr.Number(value=known["longest"], label="Longest answer, in tokens", precision=0, info=own),
         "seed": gr.Number(value=known["seed"], label="Seed of the first answer", precision=0),
         "forget": gr.Checkbox(value=known["forget"], label="let the oldest turns be forgotten where the context is full"),

@@ -27,7 +27,7 @@ from .chart import both_sides
 from .readings import AS_IT_IS, AXIS
 from .settings import Settings
 from .talking import Talking, queued
-from .ui_parts import Slider, chart, chart_value, framed, said
+from .ui_parts import chart, chart_value, framed, said
 
 QUIET: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
 
@@ -157,7 +157,7 @@ def drift_tab(talking: Talking) -> None:
         file = gr.File(label="A file of conversations: JSON, JSONL or Parquet", file_types=kinds, height=120, elem_id="given")
         with gr.Column():
             talk = gr.Dropdown([], label="Conversation", visible=False, elem_id="talk")
-            turn = Slider(0, 1, value=0, step=1, label="Message", visible=False, elem_id="turn")
+            turn = gr.Slider(0, 1, value=0, step=1, label="Message", visible=False, elem_id="turn")
     status = gr.HTML("", elem_id="drift-status", elem_classes="status", apply_default_css=False)
     figure, tokens = chart("given-trajectory"), gr.HTML("", elem_id="given-tokens", apply_default_css=False)
     outputs = [given, talk, turn, status, figure, tokens]

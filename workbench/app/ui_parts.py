@@ -23,16 +23,6 @@ element.addEventListener('click', event => {
 """Buttons inside HTML tell the server what they are: ``data-act`` and its arguments. A selection of text is no click."""
 
 
-class Slider(gr.Slider):
-    """A slider whose number, typed beyond its ends, counts as the end: gradio's own answers with an error over the whole form."""
-
-    is_template = True  # drawn as gradio's own
-
-    def preprocess(self, payload: float) -> float:
-        """The number, between the ends."""
-        return float(min(max(payload, self.minimum), self.maximum))
-
-
 def chart(elem_id: str) -> gr.HTML:
     """A figure, given as :func:`chart_value` makes it."""
     draw = "const place = element.querySelector('.plot'), draw = () => window.workbench.draw(place, props.value);"
