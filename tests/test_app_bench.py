@@ -30,6 +30,7 @@ from workbench.errors import DataError, EndpointError, RunError, WorkbenchError
 from workbench.interventions import Ablate, Add, Ceiling, Floor
 from workbench.matching import Task, done_by
 from workbench.organism.judge import read_response
+from workbench.published import export_published, import_published
 from workbench.transcripts import load_conversations
 
 CAP = Settings(persona=PIRATE, kind="floor", preset="recommended", seed=1)
@@ -450,6 +451,13 @@ def test_what_cannot_be_opened(run, tmp_path):
         open_bench(run.folder, files={"x": tmp_path / "x.safetensors"})
     with pytest.raises(DataError, match="there is nothing to talk to"):
         Bench(run)
+
+
+def test_imported_vectors_are_no_study(run, tmp_path):
+    export_published(run, tmp_path / "published")
+    import_published(tmp_path / "published", tmp_path / "imported", "organism")
+    with pytest.raises(WorkbenchError, match="holds imported vectors"):
+        open_bench(tmp_path / "imported")
 
 
 def test_a_run_of_another_model(run, tmp_path):

@@ -27,7 +27,7 @@ WATCH = """() => {
   const all = {subtree: true, childList: true, characterData: true, attributes: true};
   new MutationObserver(() => window.seen.push(look())).observe(document.querySelector('#live'), all);
 }"""
-LONG = Settings(persona=PIRATE, kind="add", strength=2, max_new_tokens=500)
+LONG = Settings(persona=PIRATE, kind="add", strength=2, max_new_tokens=300)
 """Steered so far, the right side never finds its end."""
 FOCUSED = "(e => e.dataset.act || e.dataset.copy || e.ariaLabel || e.id || e.innerText || e.type)(document.activeElement)"
 
@@ -156,7 +156,7 @@ def test_a_jailbreak_is_refused_under_the_cap_and_not_under_a_random_direction(c
     assert "below the band" in tab.page.inner_text("#history .answer.left .gauge")
     assert tab.page.locator("#trajectory .scatterlayer .trace").count() >= 3
     tab.send("Who are you?")
-    tab.page.wait_for_function("document.querySelectorAll('#trajectory .scatterlayer .trace .point').length == 4")
+    tab.page.wait_for_function("document.querySelectorAll('#trajectory .scatterlayer .trace .point').length == 6")
     # One click: the same message and seed, a random direction of the same dose.
     tab.do("control")
     tab.page.wait_for_function("document.querySelector('#history .branches')")
@@ -234,7 +234,7 @@ def test_two_tabs_wait_for_each_other_and_a_closed_one_stops(context, address):
         tab.page.wait_for_function("document.querySelector('#history .answer')")
     assert (one.asked_of(), other.asked_of()) == ([HARM], ["Who are you?"])
     # Closed in mid-answer: what was written is kept, and nobody writes on.
-    one.open(LONG.but(max_new_tokens=300).to_query())
+    one.open(LONG.to_query())
     one.page.wait_for_function("document.querySelector('#history .exchange')")
     one.type("Who are you?")
     one.page.wait_for_function("document.querySelector('#live .answer.right .now')")

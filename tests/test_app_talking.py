@@ -7,7 +7,7 @@ import time
 import pytest
 from app_study import HARM, PIRATE, small_study
 
-from workbench.app.bench import Bench
+from workbench.app.bench import Bench, open_bench
 from workbench.app.dialogue import LEFT, RIGHT, Dialogue
 from workbench.app.sessions import Sessions, new_name
 from workbench.app.settings import Settings
@@ -113,6 +113,15 @@ def test_a_mistake_is_a_sentence_and_loses_nothing(talking, session):
         assert all(step.message is None for step in steps) or steps[-1].message == message
         assert not session.busy
     assert len(talking.line) == 0
+
+
+def test_a_server_that_is_gone_gives_the_message_back():
+    talking = Talking(open_bench(endpoint="http://127.0.0.1:9/v1", endpoint_model="far"))
+    session = talking.sessions.get(new_name())
+    *_, last = safely(talking.send(session, "Who are you?", Settings()), session)
+    assert last.wrong
+    assert last.said.startswith("the server gives no answer")
+    assert (last.message, last.busy, session.dialogue) == ("Who are you?", False, Dialogue())
 
 
 def test_stopping_keeps_what_was_written(talking, session):

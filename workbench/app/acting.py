@@ -24,7 +24,7 @@ from ..models.measuring import residual_norms
 from ..rollouts import answer_tokens
 from ..store import Run
 from ..thresholds import Norms, threshold
-from .directions import direction_of
+from .directions import direction_of, study_layer
 from .settings import Settings
 
 QUERIES = {"default": "role == 'default'", "roles": "role != 'default'", "all": "role == role"}
@@ -87,7 +87,7 @@ class Actor:
             return (self._preset(settings.preset),)
         direction, where = self.direction(settings.direction), settings.positions
         if settings.kind == "add":
-            layers = settings.layers or (self.run.recommended_layer,)
+            layers = settings.layers or (study_layer(self.run),)
             return (Add(direction, settings.strength, self.norms, layers=layers, positions=where),)
         if settings.kind == "ablate":
             return (Ablate(direction, settings.strength, layers=settings.layers, positions=where),)

@@ -14,6 +14,7 @@ from ..models.hooked import HookedModel
 from ..models.measuring import token_scores
 from ..store import Run
 from ..trajectories import band_of
+from .directions import study_layer
 
 FROM_DRIFT = "default replies of the drift study's ordinary conversations, exchange by exchange"
 FROM_STUDY = "default responses of the study, all to a first message"
@@ -70,8 +71,8 @@ def _frame(values: np.ndarray, layer: int) -> pd.DataFrame:
 
 
 def layer_of(run: Run) -> int:
-    """Where projections are read unless somebody says: where the drift study reads, else the recommended layer."""
-    return int(run.study["steps"]["drift"]["layer"]) if run.is_done("drift") else run.recommended_layer
+    """Where projections are read unless somebody says: where the drift study reads, else the study's layer."""
+    return int(run.study["steps"]["drift"]["layer"]) if run.is_done("drift") else study_layer(run)
 
 
 def band_at(run: Run, axis: Direction, layer: int) -> Band | None:

@@ -269,6 +269,11 @@ def open_bench(
         return Bench(opened, endpoint=Endpoint(endpoint, endpoint_model, retries=1))
     if opened is None:
         raise WorkbenchError("there is nothing to talk to: give a run's folder, or a server with --endpoint")
+    if opened.is_done("import"):
+        raise WorkbenchError(
+            f"{opened.folder} holds imported vectors, of which nobody can say whether they belong to the weights at hand: talk to a study "
+            "of the model (`workbench study`)"
+        )
     axis, model = opened.axis, Lazy(opened)()
     axis.check_use(model.bare_site(axis.site.layers))
     for path in (files or {}).values():

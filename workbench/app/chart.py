@@ -45,7 +45,7 @@ def both_sides(frame: pd.DataFrame, band: Band | None = None, dark: bool = False
         ends += _draw_side(figure, rows, name, look)
     for place, moved in _spread(ends, figure, frame, band):
         figure.add_annotation(
-            x=last, y=place["y"], text=safe(place["text"]), showarrow=False, xanchor="left", xshift=9, yshift=moved,
+            x=place["x"], y=place["y"], text=safe(place["text"]), showarrow=False, xanchor="left", xshift=9, yshift=moved,
             font={"size": 11} | ({"color": place["colour"]} if place["colour"] else {}),
         )  # fmt: skip
     layer = frame["layer"].iloc[0]
@@ -73,12 +73,13 @@ def _draw_side(figure: go.Figure, rows: pd.DataFrame, name: str, look: Look) -> 
     hover = [_hover(row, name) for row in rows.to_dict("records")]
     known = NAMES.get(name, name)
     figure.add_trace(go.Scatter(_gapped(xs, shown.tolist(), hover), **style, hoverinfo="text", name=known))
-    ends = [{"y": float(shown.iloc[-1]), "text": known, "colour": look.colour}] if math.isfinite(shown.iloc[-1]) else []
+    ends = [{"x": xs[-1], "y": float(shown.iloc[-1]), "text": known, "colour": look.colour}] if math.isfinite(shown.iloc[-1]) else []
     if acts:
-        before = {"mode": "lines", "line": {"color": look.colour or NEUTRAL, "width": 1, "dash": "dot"}, "hoverinfo": "skip"}
+        before = {"mode": "lines+markers", "line": {"color": look.colour or NEUTRAL, "width": 1, "dash": "dot"}, "hoverinfo": "skip"}
+        before["marker"] = {"size": 5, "symbol": "circle-open", "color": look.colour or NEUTRAL, "line": {"width": 1}}
         figure.add_trace(go.Scatter(_gapped(xs, rows["projection"].tolist(), hover), **before, name=f"{known}, before it acts"))
         if math.isfinite(rows["projection"].iloc[-1]):
-            ends.append({"y": float(rows["projection"].iloc[-1]), "text": "before it acts", "colour": NEUTRAL})
+            ends.append({"x": xs[-1], "y": float(rows["projection"].iloc[-1]), "text": "before it acts", "colour": NEUTRAL})
     return ends
 
 

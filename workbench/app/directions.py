@@ -12,6 +12,7 @@ from ..conversations import DEFAULT_ROLE
 from ..directions import Direction
 from ..errors import DataError
 from ..persona_space import PersonaSpace
+from ..presets import preset_for
 from ..store import Run
 from ..study_traits import FILE, trait_vectors
 
@@ -20,6 +21,15 @@ COMPONENTS = 6
 """So many components of persona space are offered."""
 FOLDER = "directions"
 """Saved directions in this folder of a run are offered by their names."""
+
+
+def study_layer(run: Run) -> int:
+    """The recommended layer; for imported vectors, which come without a sweep, the preset's, or the middle."""
+    if run.is_done("sweep"):
+        return run.recommended_layer
+    layers = run.axis.site.layers
+    wanted = preset_for(run.axis.site.model, len(layers)).layer
+    return min(layers, key=lambda n: abs(n - wanted))
 
 
 def direction_names(run: Run, files: Mapping[str, Path] | None = None) -> list[str]:
@@ -73,8 +83,8 @@ def files_of(run: Run, files: Mapping[str, Path] | None = None) -> dict[str, Pat
 def component_of(run: Run, number: int) -> Direction:
     """A component of persona space at every layer of the run's axis, each fitted there, turned so that neighbours agree."""
     vectors, layers = run.role_vectors, run.axis.site.layers
-    start = layers.index(run.recommended_layer)
-    space = PersonaSpace(run.recommended_layer).fit(vectors)
+    start = layers.index(study_layer(run))
+    space = PersonaSpace(layers[start]).fit(vectors)
     found = {start: space.component(number)}
     for order in (range(start + 1, len(layers)), range(start - 1, -1, -1)):
         for i in order:

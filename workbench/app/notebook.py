@@ -10,7 +10,7 @@ from ..study_config import StudyConfig
 from .acting import QUERIES
 from .bench import Bench
 from .dialogue import LEFT, RIGHT, Dialogue
-from .directions import AXIS, files_of
+from .directions import AXIS, files_of, study_layer
 from .settings import Settings
 
 
@@ -79,7 +79,7 @@ def _acting(bench: Bench, settings: Settings) -> list[str]:
     where = f"positions={settings.positions!r}"
     layers = "" if settings.layers is None else f"layers={settings.layers!r}, "
     if settings.kind == "add":
-        at = settings.layers or (bench.actor.run.recommended_layer,)
+        at = settings.layers or (study_layer(bench.actor.run),)
         return [*lines, *NORMS, f"acting = wb.Add(direction, {settings.strength!r}, norms, layers={at!r}, {where})"]
     if settings.kind == "ablate":
         return [*lines, f"acting = wb.Ablate(direction, {settings.strength!r}, {layers}{where})"]

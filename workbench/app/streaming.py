@@ -1,4 +1,8 @@
-"""An answer token by token, with its projection: the text is that of ``model.chat`` with the same settings and seed."""
+"""An answer token by token, with its projection: the text is that of ``model.chat`` with the same settings and seed.
+
+Every answer reads its whole conversation anew. A cache kept from the turn before would hold what an intervention on generated
+positions did to earlier answers, and what single steps round otherwise than a whole pass: another text than a notebook's.
+"""
 
 from __future__ import annotations
 

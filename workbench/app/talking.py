@@ -179,7 +179,7 @@ class Talking:
                 if not session.stop.is_set():
                     yield from self._written(session, changed, settings, number, seed)
         except WorkbenchError as error:
-            failed = not session.dialogue.exchanges[number].replies
+            failed = not any(reply.text for reply in session.dialogue.exchanges[number].replies.values())
             session.dialogue = before if failed else session.dialogue
             return Shown(self.history(session), "", asked if failed and message is not None else None, str(error), True, False, True)
         return Shown(self.history(session), "", busy=False, done=True)

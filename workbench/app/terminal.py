@@ -32,8 +32,8 @@ HELP = """\
 /python, /link        the last exchange as Python; the settings as the end of a link
 /new, /quit           begin anew; leave (as Ctrl-D does). Ctrl-C stops an answer; what was written stays."""
 SUFFIXES = {".html": "conversation.html", ".json": "conversation.json", ".jsonl": "sides.jsonl"}
-GAUGE = 28
-"""Cells of a gauge."""
+GAUGE, BESIDE = 28, 17
+"""Most cells of a gauge, and what stands beside them."""
 
 
 def talk(bench: Bench, settings: Settings, console: Console | None = None) -> Dialogue:
@@ -75,6 +75,11 @@ class Terminal:
         bench.layer(settings)
         if bench.actor is not None:
             bench.actor.interventions(settings.but(control=None))
+
+    @property
+    def _cells(self) -> int:
+        """Cells of a gauge, so that two fit beside each other."""
+        return max(8, min(GAUGE, self.console.width // 2 - BESIDE))
 
     def greet(self) -> None:
         """Say what is talked to, and how."""
@@ -120,7 +125,10 @@ class Terminal:
                 for pieces in answering:
                     live.update(
                         self._sides(
-                            {side: (piece.text, as_text(scale, piece.mean, piece.mean_after, GAUGE)) for side, piece in pieces.items()},
+                            {
+                                side: (piece.text, as_text(scale, piece.mean, piece.mean_after, self._cells))
+                                for side, piece in pieces.items()
+                            },
                             answering.acting,
                         )
                     )
@@ -139,7 +147,7 @@ class Terminal:
             reply = one.replies[side]
             reading = reply.reading
             known = scale if reading.before is not None else None
-            below = [as_text(known, reading.before, reading.after, GAUGE), ", ".join(facts_of(reply))]
+            below = [as_text(known, reading.before, reading.after, self._cells), ", ".join(facts_of(reply))]
             cells[side] = (reply.text or f"({reply.error or 'no text'})", "\n".join(text for text in below if text))
         self.console.print(self._sides(cells, acting))
 
