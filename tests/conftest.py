@@ -1,6 +1,7 @@
 """Shared fixtures. Declared shapes are enforced here, and only here: jaxtyping's hook with beartype."""
 
 import os
+import shutil
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -78,3 +79,17 @@ def planted():
             rows.append({"role": name, "label": 3, "question_index": i % 6, "prompt_index": i % 2, "row": f"{name}/{i}"})
     acts = Activations(torch.stack(vectors), pd.DataFrame(rows), make_site(n_layers, d_model))
     return acts, direction, dict(zip(names, position.tolist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's chromium, without its own requests to the network."""
+    from playwright.sync_api import sync_playwright
+
+    if (path := shutil.which("chromium")) is None:
+        pytest.skip("Debian's chromium is not installed")
+    arguments = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield opened
+        opened.close()

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,6 @@ from workbench.app.settings import Settings
 from workbench.organism.judge import read_response
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium")
 CAP = Settings(persona=PIRATE, kind="floor", preset="recommended", seed=1)
 NASTY = "<script>alert(1)</script> <img src=x onerror=alert(2)> {{value}} ${1+1} 'x' \"y\""
 
@@ -55,19 +53,6 @@ def address(tmp_path_factory):
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    if CHROMIUM is None:
-        pytest.skip("Debian's chromium is not installed")
-    arguments = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield opened
-        opened.close()
 
 
 class Tab:

@@ -1,7 +1,5 @@
 """The report in a real browser: no error in its console, no request to anywhere, readable on a phone."""
 
-import shutil
-
 import pytest
 
 from workbench.drift_files import given_trajectories
@@ -12,7 +10,6 @@ from workbench.study import STEPS, Lazy, run_study
 from workbench.study_drift import drift_step
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +21,6 @@ def report(tmp_path_factory):
     STEPS["report"](run, Lazy(run, model), quiet)
     given_trajectories(run, model, kept_conversations(run, "baseline")[0][:1], pages=1)
     return run.report
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    if CHROMIUM is None:
-        pytest.skip("Debian's chromium is not installed")
-    arguments = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,7 +4,6 @@ import functools
 import http.server
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from pages import DOCS, HOUSE
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.timeout(900)  # the study behind the figures is made where it is not there yet
 LOADING = {
     "script": "src",
@@ -116,19 +114,6 @@ def test_what_the_start_page_quotes_is_what_the_study_says(built, monkeypatch):
 
 
 # -- in a browser --------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    if CHROMIUM is None:
-        pytest.skip("Debian's chromium is not installed")
-    arguments = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield opened
-        opened.close()
-
-
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format, *args):
         pass

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shutil
 import struct
 
 import pytest
@@ -15,7 +14,6 @@ from workbench.paper.files import Settings, write_figures
 from workbench.plots.paper import FAMILY
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +27,6 @@ def drawn(request, run, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     write_figures(run, None, folder, Settings(("pdf", "svg", "png"), width=request.param))
     return {"column": 3.25, "page": 6.75}[request.param], folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    if CHROMIUM is None:
-        pytest.skip("Debian's chromium is not installed")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"])
-        yield opened
-        opened.close()
 
 
 def test_there_is_an_image_of_every_figure_in_every_format(drawn, run):

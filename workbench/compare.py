@@ -58,7 +58,7 @@ def positions_of(run: Run, name: str = "", layer: int | None = None) -> Position
     """The positions of a study's roles at its recommended layer, or another; imported vectors have none: the preset's, or the middle."""
     vectors, axis = run.role_vectors, run.axis
     if layer is None:
-        layer = run.recommended_layer if run.is_done("sweep") else _first_guess(axis)
+        layer = study_layer(run)
     space = PersonaSpace(layer).fit(vectors)
     loadings = space.loadings().iloc[:, :COMPONENTS]
     scores = pd.DataFrame(space.transform(vectors)[:, :COMPONENTS], index=loadings.index, columns=loadings.columns)
@@ -74,9 +74,12 @@ def positions_of(run: Run, name: str = "", layer: int | None = None) -> Position
     return Positions(name or run.folder.name, layer, vectors.site.d_model, loadings[roles], scores[roles], z, axis.at(layer), default)
 
 
-def _first_guess(axis: Direction) -> int:
-    layers = axis.site.layers
-    wanted = preset_for(axis.site.model, len(layers)).layer
+def study_layer(run: Run) -> int:
+    """The recommended layer; for imported vectors, which come without a sweep, the preset's, or the middle."""
+    if run.is_done("sweep"):
+        return run.recommended_layer
+    layers = run.axis.site.layers
+    wanted = preset_for(run.axis.site.model, len(layers)).layer
     return min(layers, key=lambda n: abs(n - wanted))
 
 

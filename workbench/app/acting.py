@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..activations import Activations
+from ..compare import study_layer
 from ..controls import isotropic
 from ..conversations import Conversation
 from ..directions import Direction
@@ -24,7 +25,7 @@ from ..models.measuring import residual_norms
 from ..rollouts import answer_tokens
 from ..store import Run
 from ..thresholds import Norms, threshold
-from .directions import direction_of, study_layer
+from .directions import direction_of
 from .settings import Settings
 
 QUERIES = {"default": "role == 'default'", "roles": "role != 'default'", "all": "role == role"}

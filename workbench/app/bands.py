@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..compare import study_layer
 from ..conversations import DEFAULT_ROLE
 from ..directions import Direction
 from ..errors import DataError
@@ -14,7 +15,6 @@ from ..models.hooked import HookedModel
 from ..models.measuring import token_scores
 from ..store import Run
 from ..trajectories import band_of
-from .directions import study_layer
 
 FROM_DRIFT = "default replies of the drift study's ordinary conversations, exchange by exchange"
 FROM_STUDY = "default responses of the study, all to a first message"

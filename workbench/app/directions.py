@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from ..compare import study_layer
 from ..conversations import DEFAULT_ROLE
 from ..directions import Direction
 from ..errors import DataError
 from ..persona_space import PersonaSpace
-from ..presets import preset_for
 from ..store import Run
 from ..study_traits import FILE, trait_vectors
 
@@ -21,15 +21,6 @@ COMPONENTS = 6
 """So many components of persona space are offered."""
 FOLDER = "directions"
 """Saved directions in this folder of a run are offered by their names."""
-
-
-def study_layer(run: Run) -> int:
-    """The recommended layer; for imported vectors, which come without a sweep, the preset's, or the middle."""
-    if run.is_done("sweep"):
-        return run.recommended_layer
-    layers = run.axis.site.layers
-    wanted = preset_for(run.axis.site.model, len(layers)).layer
-    return min(layers, key=lambda n: abs(n - wanted))
 
 
 def direction_names(run: Run, files: Mapping[str, Path] | None = None) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..compare import study_layer
 from ..conversations import Conversation
 from ..interventions import Ablate, Add, Ceiling, Floor, Intervention
 from ..study_config import StudyConfig
 from .acting import QUERIES
 from .bench import Bench
 from .dialogue import LEFT, RIGHT, Dialogue
-from .directions import AXIS, files_of, study_layer
+from .directions import AXIS, files_of
 from .settings import Settings
 
 
