@@ -106,6 +106,8 @@ def test_mistakes_in_the_midst_are_sentences_and_the_conversation_goes_on(run, t
 MISTAKES = [
     (["--kind", "melt"], "setting kind"),
     (["--cap", "boldest"], "no calibrated cap 'boldest'"),
+    (["--cap", "recommended", "--kind", "add"], "give --cap or --kind, not both"),
+    (["--cap", "recommended", "--along", "PC1"], "give --cap or --along, not both"),
     (["--along", "PC99"], "there is no component 99"),
     (["--layers", "a-b"], "layers are written as numbers"),
     (["--persona", "nobody"], "there is no persona 'nobody'"),

@@ -70,11 +70,22 @@ def chat(
     from .app.settings import Settings
     from .app.terminal import talk
 
+    _check_cap(cap, kind, given)
     bench = _bench(run, direction, endpoint, endpoint_model)
     chosen = Settings.from_query(settings.partition("?")[2] if "?" in settings else settings) if settings is not None else defaults(bench)
     # The cap that acts by default is no longer meant where something else is named.
     chosen = chosen.but(preset="") if not cap and (kind or along or layers or over or positions or percentile is not None) else chosen
     talk(bench, chosen.but(**{name: value for name, value in given.items() if value is not None}))
+
+
+def _check_cap(cap: str | None, kind: str | None, given: dict[str, Any]) -> None:
+    """A calibrated cap leaves nothing open that could be asked for beside it."""
+    from .app.settings import SAID_BY_PRESET
+
+    beside = ["kind"] if kind not in (None, "floor") else [name for name in SAID_BY_PRESET if given[name] is not None]
+    if cap and beside:
+        option = "along" if beside[0] == "direction" else beside[0]
+        raise WorkbenchError(f"a calibrated cap says by itself what acts, and how: give --cap or --{option}, not both")
 
 
 def _bench(run: Path | None, files: list[Path] | None, endpoint: str | None, endpoint_model: str | None) -> Any:

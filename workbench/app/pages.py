@@ -59,7 +59,7 @@ def conversation_page(dialogue: Dialogue, bench: Bench, settings: Settings) -> s
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     more = len(dialogue.exchanges) - len(dialogue.path)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        title=dialogue.name.capitalize(), model=bench.name, layer=layer, band=f"Shaded: {band.words}." if band else "",
+        title=dialogue.name[:1].upper() + dialogue.name[1:], model=bench.name, layer=layer, band=f"Shaded: {band.words}." if band else "",
         words=f"{len(dialogue.path)} exchanges" + (f"; {more} more lie on other branches, which are not shown" if more else ""),
         exchanges=Markup(conversation_html(dialogue, shown)), maps=_maps(dialogue, bench, settings),
         figure_json=Markup(script_json(values)) if values else "", dark_json=Markup(script_json(ON_DARK)),

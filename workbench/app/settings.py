@@ -131,7 +131,7 @@ class Settings(BaseModel):
         pairs = []
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            if value != field.default and not (self.preset and name in _SAID_BY_PRESET):
+            if value != field.default and not (self.preset and name in SAID_BY_PRESET):
                 pairs.append((name, _in_link(value)))
         return urlencode(pairs)
 
@@ -155,7 +155,8 @@ class Settings(BaseModel):
 
 
 _ACTING = ("kind", "direction", "layers", "strength", "percentile", "over", "positions")
-_SAID_BY_PRESET = ("direction", "layers", "strength", "percentile", "over", "positions")
+SAID_BY_PRESET = ("direction", "layers", "strength", "percentile", "over", "positions")
+"""What a calibrated cap settles by itself."""
 
 
 def layers_of(text: str) -> tuple[int, ...] | None:

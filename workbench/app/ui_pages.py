@@ -58,8 +58,9 @@ def verdict_html(bench: Bench) -> str:
     )
     limits = "".join(f"<p>{html.escape(text)}</p>" for text in LIMITS)
     link = '<p><a href="./report.html" target="_blank">The whole report</a></p>' if bench.run.report.exists() else ""
+    concluded = html.escape(verdict.conclusion[:1].upper() + verdict.conclusion[1:])
     return (
-        f"<h2>What may be concluded</h2><p>{html.escape(verdict.conclusion)}</p><ul class='verdict'>{lines}</ul>"
+        f"<h2>What may be concluded</h2><p><b>{concluded}</b></p><ul class='verdict'>{lines}</ul>"
         f"<h2>What this does not show</h2>{limits}{link}"
     )
 

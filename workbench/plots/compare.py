@@ -59,7 +59,7 @@ def compared(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
             figure.add_annotation(place, text=one_line(both["role"][i]), font={"size": 11}, borderpad=0, row=row, col=1)
         count = {"x": 1, "xref": "x domain", "xanchor": "right", "y": 1, "yref": "y domain", "yanchor": "bottom", "showarrow": False}
         figure.add_annotation(count, text=f"n = {len(both)} roles", font={"size": 11}, row=row, col=1)
-        figure.update_yaxes(title_text=safe(name), row=row, col=1)
+        figure.update_yaxes(title_text=f"{safe(name)}: z-score, likewise", row=row, col=1)
         figure.update_xaxes(
             title_text=f"{safe(names[0])}: z-score of its default's responses<br>(0 = its mean, + = beyond)", row=row, col=1
         )
