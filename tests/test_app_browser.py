@@ -288,7 +288,7 @@ def test_other_formats_and_other_tabs(context, address, tmp_path):
     wrong.write_text('{"x": 1}')
     tab.page.click("#keep button.label-wrap")
     tab.page.set_input_files("#load ~ input[type=file], input[type=file] >> nth=0", wrong)
-    tab.status("o conversation can be read")
+    assert str(tmp_path) not in tab.status("o conversation can be read from wrong.json")
     right = tmp_path / "right.json"
     talk = [{"role": "system", "content": "You are the tailor."}, {"role": "user", "content": "Who are you?"}]
     right.write_text(json.dumps({"messages": [*talk, {"role": "assistant", "content": "I am <b>here</b> to help."}]}))

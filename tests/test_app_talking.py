@@ -12,6 +12,8 @@ from workbench.app.dialogue import LEFT, RIGHT, Dialogue
 from workbench.app.sessions import Sessions, new_name
 from workbench.app.settings import Settings
 from workbench.app.talking import Talking, restored, safely
+from workbench.app.ui_keep import loaded
+from workbench.errors import DataError
 
 CAP = Settings(persona=PIRATE, kind="floor", percentile=90, seed=1)
 PLAIN = Settings(persona=PIRATE)
@@ -206,9 +208,18 @@ def test_opening_a_page_with_a_link(talking, bench):
     session, problem = restored(talking, name, "", f"persona={PIRATE}&kind=add&strength=0.2")
     assert (session.settings, problem) == (Settings(persona=PIRATE, kind="add", strength=0.2), "")
     for query, text in (("foo=1", "there is no setting 'foo'"), ("persona=nobody", "there is no persona"), ("layer=9", "has no layer 9")):
-        _, problem = restored(talking, new_name(), "", query)
+        session, problem = restored(talking, new_name(), "", query)
         assert problem.startswith("this link cannot be followed: ")
         assert text in problem
+        assert session.settings == Settings()
+
+
+def test_a_file_that_was_sent_is_called_by_its_name(talking, session, tmp_path):
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text('{"x": 1}')
+    with pytest.raises(DataError, match=r"can be read from wrong\.json; the first problem: wrong\.json, ") as raised:
+        list(loaded(talking, session, str(wrong)))
+    assert str(tmp_path) not in str(raised.value)
 
 
 def test_a_page_that_is_reloaded_in_mid_answer_stops_it(talking, session):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..conversations import Conversation
-from ..errors import DataError
+from ..errors import DataError, WorkbenchError
 from ..transcripts import load_conversations, save_conversations
 from .bench import Bench
 from .dialogue import FORMAT, LEFT, RIGHT, Dialogue
@@ -96,3 +97,23 @@ def load_dialogue(path: str | Path) -> tuple[Dialogue, str, str]:
     said = [f"the file holds {others} more conversations, which were not loaded"] if others else []
     said += [str(problem) for problem in found.problems[:1]]
     return dialogue, system, "; ".join(said)
+
+
+def loaded_words(dialogue: Dialogue) -> str:
+    """What is said where a file was read without a problem."""
+    n = len(dialogue.path)
+    return f"loaded: {n} exchange{'' if n == 1 else 's'}"
+
+
+def by_name(text: str, path: str | Path) -> str:
+    """A sentence about a file that a browser sent: of its name, not of where this machine keeps it."""
+    return text.replace(str(path), Path(path).name)
+
+
+@contextmanager
+def errors_by_name(path: str | Path) -> Iterator[None]:
+    """The same for what goes wrong inside a ``with`` block."""
+    try:
+        yield
+    except WorkbenchError as error:
+        raise DataError(by_name(str(error), path)) from error

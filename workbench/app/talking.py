@@ -237,9 +237,10 @@ def restored(talking: Talking, name: str, copy: str, query: str) -> tuple[Sessio
     session, problem = talking.sessions.restore(name, copy)
     if query:
         try:
-            session.settings = Settings.from_query(query)
-            talking.bench.system_prompt(session.settings)
-            talking.bench.layer(session.settings)
+            asked = Settings.from_query(query)
+            talking.bench.system_prompt(asked)
+            talking.bench.layer(asked)
+            session.settings = asked
         except WorkbenchError as error:
             problem = f"this link cannot be followed: {error}"
     return session, problem

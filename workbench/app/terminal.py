@@ -15,7 +15,7 @@ from ..errors import DataError, WorkbenchError
 from ..tensorfile import write_bytes
 from .bench import PLAIN, Answering, Bench, in_words
 from .dialogue import RIGHT, SIDES, Dialogue, Exchange
-from .files import FILES, load_dialogue
+from .files import FILES, load_dialogue, loaded_words
 from .gauge import Scale, Scales, as_text
 from .markup import NAMES, facts_of
 from .notebook import python_lines
@@ -220,7 +220,7 @@ class Terminal:
         self.dialogue, system, said = load_dialogue(rest)
         if system:
             self.settings = self.settings.but(system=system, persona="", prompt=0)
-        self.console.print(Text(said or f"loaded: {len(self.dialogue.path)} exchanges"))
+        self.console.print(Text(said or loaded_words(self.dialogue)))
 
     def _do_python(self, rest: str) -> None:
         self.console.print(Text(python_lines(self.bench, self.dialogue)), soft_wrap=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from .bench import Bench
-from .files import FILES, load_dialogue
+from .files import FILES, by_name, errors_by_name, load_dialogue, loaded_words
 from .notebook import python_lines
 from .sessions import Session
 from .talking import Shown, Talking
@@ -70,11 +70,12 @@ def keep_html(bench: Bench, session: Session) -> str:
 def loaded(talking: Talking, session: Session, path: str) -> Iterator[Shown]:
     """A conversation from a file in the place of this one."""
     with session.answering():
-        dialogue, system, problem = load_dialogue(path)
+        with errors_by_name(path):
+            dialogue, system, problem = load_dialogue(path)
         if system:
             session.settings = session.settings.but(system=system, persona="", prompt=0)
         session.dialogue, session.editing = dialogue, None
-    yield from _shown(talking, session, problem or f"loaded: {len(dialogue.path)} exchanges")
+    yield from _shown(talking, session, by_name(problem, path) or loaded_words(dialogue))
 
 
 def continued(talking: Talking, session: Session, last: str) -> Iterator[Shown]:

@@ -24,6 +24,7 @@ from ..transcripts import load_conversations
 from .bands import Band
 from .bench import Bench
 from .chart import both_sides
+from .files import errors_by_name
 from .readings import AS_IT_IS, AXIS
 from .settings import Settings
 from .talking import Talking, queued
@@ -174,16 +175,10 @@ def opened(talking: Talking, path: str | None) -> Iterator[list[Any]]:
         yield [Given(), gr.update(visible=False), gr.update(visible=False), "", "", ""]
         return
     try:
-        talks = load_conversations(path)
+        with errors_by_name(path):
+            talks = load_conversations(path)
     except WorkbenchError as error:
-        yield [
-            Given(),
-            gr.update(visible=False),
-            gr.update(visible=False),
-            said(str(error).replace(str(path), Path(path).name), True),
-            "",
-            "",
-        ]
+        yield [Given(), gr.update(visible=False), gr.update(visible=False), said(str(error), True), "", ""]
         return
     left_out = f"{len(talks.problems)} could not be read, the first: {talks.problems[0].what}" if talks.problems else ""
     known, names = Given(tuple(talks)), [one.name for one in talks]
