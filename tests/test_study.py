@@ -12,13 +12,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from workbench.directions import role_vectors
 from workbench.errors import DataError, RunError
+from workbench.organism import CHECKPOINT
 from workbench.persona_space import PersonaSpace
 from workbench.store import create_run, open_run
 from workbench.study import found, make_plan, run_study
 from workbench.study_config import Lazy, StudyConfig
+from workbench.study_origins import origins_step
 from workbench.study_report import role_table, study_figures
 
 SMALL = {"roles": 10, "questions": 3, "prompts": 1, "default_rollouts": 12, "batch_size": 8, "seed": 3}
@@ -69,6 +72,33 @@ def test_killed_from_outside(whole, tmp_path):
     process.wait()
     assert not (out / "report.html").exists()
     assert tables(run_study("organism", out, **SMALL).folder) == tables(whole.folder)
+
+
+def other_weights(folder: Path) -> None:
+    """One parameter of a checkpoint changes."""
+    values = load_file(folder / "model.safetensors")
+    name = next(name for name in values if name.endswith("down_proj.weight"))
+    save_file(values | {name: values[name] * 1.5}, folder / "model.safetensors", {"format": "pt"})
+
+
+def test_other_weights_in_the_models_folder_are_refused_half_way_and_at_the_end(tmp_path):
+    """Answers of one model that are read by another would be a finding about neither."""
+    model, out = shutil.copytree(CHECKPOINT, tmp_path / "model"), tmp_path / "run"
+
+    def kill(name: str, done: int, total: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        run_study(str(model), out, kill, **SMALL)
+    original = (model / "model.safetensors").read_bytes()
+    other_weights(model)
+    with pytest.raises(RunError, match=r"the weights of model are not those that .*run was made with"):
+        run_study(str(model), out, **SMALL)
+    (model / "model.safetensors").write_bytes(original)
+    run = run_study(str(model), out, **SMALL)
+    other_weights(model)
+    with pytest.raises(RunError, match="give the run its own model back"):
+        origins_step(open_run(run.folder), Lazy(open_run(run.folder)), lambda step, done, total: None)
 
 
 def test_a_finished_study_is_not_done_again(whole, monkeypatch):
@@ -222,8 +252,7 @@ def test_a_plan_says_what_it_will_cost_before_it_starts(tmp_path, organism, capl
 def test_identical_responses_have_no_words_to_tell_and_the_rest_goes_on(tmp_path, monkeypatch, organism):
     """Whatever is asked, the same answer: no bag of words, nothing to cross, and a study all the same."""
     from workbench.models.generation import Answer
-    from workbench.study import Lazy
-    from workbench.study_origins import origins_found, origins_step
+    from workbench.study_origins import origins_found
 
     ids = tuple(organism.tokenizer("The sky is blue.")["input_ids"])
     same = Answer("The sky is blue.", ids, "stop")

@@ -50,6 +50,11 @@ class Run:
         """Whether a step has been completed."""
         return self.study["steps"].get(step, {}).get("state") == "done"
 
+    @property
+    def weights(self) -> str:
+        """The fingerprint of the weights that wrote or read the responses; empty where none was kept."""
+        return self.study.get("weights") or self.study["steps"].get("extract", {}).get("site", {}).get("weights", "")
+
     def record(self, step: str, **facts: Any) -> None:
         """Mark a step as done, with what it found."""
         now = datetime.now(UTC).isoformat(timespec="seconds")

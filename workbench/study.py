@@ -110,6 +110,8 @@ def rollouts_step(run: Run, model: Lazy, watch: Watch) -> None:
     plan = make_plan(run, model.reader() if server else model())
     write_bytes(run.folder / "rollouts" / "plan.parquet", parquet_bytes(plan.rows))
     run.study["steps"].setdefault("rollouts", {"state": "running"})
+    if not server:
+        run.study["weights"] = model().weights
     run.save()
     reader = model.reader() if server else model()
     log.info(cost_of(plan, model, StudyConfig.of(**run.config)))

@@ -84,21 +84,39 @@ def llm_judge_of(run: Run, rubric: Rubric, subjects: Mapping[str, Mapping[str, s
 
 
 class Lazy:
-    """The run's model, loaded when a step first needs it."""
+    """The run's model, loaded when a step first needs it; refused where its weights are not those that the run was made with."""
 
     def __init__(self, run: Run, model: HookedModel | None = None) -> None:
         self._run, self._model = run, model
         self._reader: HookedModel | None = None
+        self._checked = False
 
     def __call__(self) -> HookedModel:
-        """The model of the run's configuration."""
+        """The model of the run's configuration.
+
+        Raises
+        ------
+        RunError
+            Where its weights are others than when the run was made.
+        """
         if self._model is None:
             config = StudyConfig.of(**self._run.config)
             self._model = load_model(
                 config.model, dtype=config.dtype, device=config.device, revision=config.revision,
                 trust_remote_code=config.trust_remote_code, chat_template=config.chat_template,
             )  # fmt: skip
+        if not self._checked:
+            self._check(self._model)
         return self._model
+
+    def _check(self, model: HookedModel) -> None:
+        then = self._run.weights
+        if then and then != model.weights:
+            raise RunError(
+                f"the weights of {model.name} are not those that {self._run.folder} was made with (fingerprint {then} then, "
+                f"{model.weights} now): give the run its own model back, or make a new one with --out"
+            )
+        self._checked = True
 
     def reader(self) -> HookedModel:
         """The model if it is loaded; else one that has no weights, which renders, counts and plans."""
