@@ -52,9 +52,9 @@ import pandas as pd
 from IPython.display import HTML
 
 import workbench as wb
-from workbench.causes import ALONE, BY_MESSAGE, GAIN, IN_SAMPLE, exchange_table, ridge_causes
-from workbench.drift_tables import best_layer, domain_means
-from workbench.embeddings import embed
+from workbench.drift.causes import ALONE, BY_MESSAGE, GAIN, IN_SAMPLE, exchange_table, ridge_causes
+from workbench.drift.embeddings import embed
+from workbench.drift.tables import best_layer, domain_means
 from workbench.organism import CHECKPOINT
 from workbench.organism.conversing import DRIFTING, latents, world_tasks
 from workbench.organism.judge import load_world

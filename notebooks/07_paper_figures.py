@@ -54,8 +54,8 @@ import pandas as pd
 import workbench as wb
 from workbench.paper.space import roles_of
 from workbench.paper.tables import latex_table, table_caption, table_frame
-from workbench.study_caps import calibrate_step
-from workbench.study_config import Lazy
+from workbench.study.caps import calibrate_step
+from workbench.study.config import Lazy
 from workbench.testbed import CapConfig
 
 pd.set_option("display.max_colwidth", 200)

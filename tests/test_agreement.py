@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from workbench.agreement import agreement, corrected_rate
-from workbench.cli import app
+from workbench.cli.commands import app
 from workbench.errors import DataError, RunError
 from workbench.labelling import COLUMNS, export_sample, read_sample
 from workbench.store import create_run, open_run
-from workbench.study import HOW, STEPS, Lazy, StudyConfig
+from workbench.study.main import HOW, STEPS, Lazy, StudyConfig
 
 
 # -- two judges ---------------------------------------------------------------------------------------

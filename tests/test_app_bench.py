@@ -466,6 +466,6 @@ def test_a_run_of_another_model(run, tmp_path):
     values = json.loads((other / "study.json").read_text())
     values["config"]["model"] = "organism/base"
     (other / "study.json").write_text(json.dumps(values))
-    with pytest.raises(DataError, match="direction 'assistant axis' was taken elsewhere") as error:
+    with pytest.raises(RunError, match="the weights of organism/base are not those that") as error:
         open_bench(other)
     assert "\n" not in str(error.value)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from workbench.drift_files import given_trajectories
-from workbench.drift_material import DriftConfig
-from workbench.drift_store import kept_conversations
+from workbench.drift.files import given_trajectories
+from workbench.drift.material import DriftConfig
+from workbench.drift.store import kept_conversations
 from workbench.models.loading import load_model
-from workbench.study import STEPS, Lazy, run_study
-from workbench.study_drift import drift_step
+from workbench.study.drift import drift_step
+from workbench.study.main import STEPS, Lazy, run_study
 
 pytestmark = pytest.mark.browser
 

@@ -6,8 +6,8 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, cross_val_predict
 
-from workbench import causes
-from workbench.causes import (
+from workbench.drift import causes
+from workbench.drift.causes import (
     ALONE,
     ALPHAS,
     BY_DOMAIN,

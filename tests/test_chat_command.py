@@ -8,10 +8,10 @@ from app_study import HARM, PIRATE, small_study
 from servers import completion, scripted
 from typer.testing import CliRunner
 
-from workbench import cli
 from workbench.app.bench import Bench
 from workbench.app.dialogue import LEFT, RIGHT, Dialogue
 from workbench.app.settings import Settings
+from workbench.cli import commands as cli
 from workbench.errors import WorkbenchError
 from workbench.organism.judge import read_response
 

@@ -7,7 +7,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from workbench import cli
+from workbench.cli import commands as cli
 from workbench.errors import WorkbenchError
 
 SMALL = ["--roles", "9", "--questions", "3", "--prompts", "1"]
@@ -125,9 +125,9 @@ def _take_sigint() -> None:
     ("code", "absent"),
     [
         ("import workbench", ("torch", "transformers", "transformer_lens", "plotly", "pandas")),
-        ("import workbench.cli", ("torch", "transformers", "transformer_lens", "plotly", "pandas")),
+        ("import workbench.cli.commands", ("torch", "transformers", "transformer_lens", "plotly", "pandas")),
         ("import workbench; workbench.plots.scree", ("torch", "transformers", "transformer_lens")),
-        ("import workbench.report", ("torch", "transformers")),
+        ("import workbench.report.page", ("torch", "transformers")),
     ],
 )
 def test_importing_leaves_the_heavy_libraries_alone(code, absent):

@@ -3,7 +3,7 @@
 import pytest
 from test_cli import run as command
 
-from workbench.study import run_study
+from workbench.study.main import run_study
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from plot_checks import check_themes
 from typer.testing import CliRunner
 
 from workbench import plots
-from workbench.cli import app
+from workbench.cli.commands import app
 from workbench.compare import Positions, aligned, alike, compare, in_words, positions_of, positions_table
 from workbench.directions import Direction
 from workbench.errors import DataError
 from workbench.published import export_published, import_published
-from workbench.study import run_study
+from workbench.study.main import run_study
 
 ROLES = [f"role{i:02d}" for i in range(30)]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from workbench.cli import app
+from workbench.cli.commands import app
 from workbench.costs import plan_cost
 from workbench.errors import ModelError
 from workbench.models.shape import shape_of

@@ -14,8 +14,8 @@ from pages import DOCS, HOUSE, README, anchors, blocks, inline_code, links, name
 from typer.main import get_command
 
 import workbench as wb
-from workbench.cli import app
-from workbench.study import run_study
+from workbench.cli.commands import app
+from workbench.study.main import run_study
 
 NOT_RUN = {
     "docs/compare.md": ["needs a run in which `workbench traits` was run"],

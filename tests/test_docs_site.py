@@ -107,7 +107,7 @@ def test_what_the_start_page_quotes_is_what_the_study_says(built, monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS / "_site"))
     from study import study
 
-    from workbench.study_report import headline
+    from workbench.study.report import headline
 
     quoted = " ".join(re.sub(r"^> ", "", (DOCS / "start.md").read_text(encoding="utf-8"), flags=re.M).split())
     assert headline(study()) in quoted

@@ -8,22 +8,22 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from workbench.cli import app
+from workbench.cli.commands import app
 from workbench.directions import Direction
-from workbench.drift_files import given_trajectories, in_words
-from workbench.drift_material import DriftConfig, conversations_for, ordinary_tasks
-from workbench.drift_store import kept_conversations
-from workbench.drift_words import drifted
+from workbench.drift.files import given_trajectories, in_words
+from workbench.drift.material import DriftConfig, conversations_for, ordinary_tasks
+from workbench.drift.simulated_users import ModelUser
+from workbench.drift.store import kept_conversations
+from workbench.drift.words import drifted
 from workbench.errors import DataError, WorkbenchError
 from workbench.interventions import Floor
 from workbench.organism import CHECKPOINT
 from workbench.organism.conversing import DRIFTING, PERSONAS, latents, world_tasks
 from workbench.organism.judge import load_world
-from workbench.report_drift import drift_figures, drift_tables
-from workbench.simulated_users import ModelUser
+from workbench.report.drift import drift_figures, drift_tables
 from workbench.store import open_run
-from workbench.study import STEPS, Lazy, run_study
-from workbench.study_drift import drift_step
+from workbench.study.drift import drift_step
+from workbench.study.main import STEPS, Lazy, run_study
 from workbench.trajectories import trajectory
 
 QUIET = lambda step, done, total: None  # noqa: E731
@@ -40,7 +40,7 @@ def run(studied, organism):
     """A study with a cap of ours in the place of a calibrated one."""
     cap = Floor(studied.axis, at=0.0, layers=[2, 3])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workbench.study_drift._cap", lambda run: cap)
+        patch.setattr("workbench.study.drift._cap", lambda run: cap)
         drift_step(studied, Lazy(studied, organism), QUIET, SMALL)
     return open_run(studied.folder)
 
@@ -77,7 +77,7 @@ def test_the_layer_is_never_chosen_on_what_is_reported_however_many_are_wanted(o
 
 
 def test_another_axis_is_another_study(organism, studied):
-    from workbench.drift_holding import Holding
+    from workbench.drift.holding import Holding
 
     holding = Holding(studied, organism, SMALL, QUIET, None)
     before = holding._salt([])
@@ -180,9 +180,9 @@ def test_what_is_there_is_not_done_again(run, organism, monkeypatch):
         pytest.fail("done again")
 
     for name in ("simulate", "replay", "repeated_replies"):
-        monkeypatch.setattr(f"workbench.drift_holding.{name}", fail)
-    monkeypatch.setattr("workbench.study_caps.respond", fail)
-    monkeypatch.setattr("workbench.study_drift._cap", lambda run: Floor(run.axis, at=0.0, layers=[2, 3]))
+        monkeypatch.setattr(f"workbench.drift.holding.{name}", fail)
+    monkeypatch.setattr("workbench.study.caps.respond", fail)
+    monkeypatch.setattr("workbench.study.drift._cap", lambda run: Floor(run.axis, at=0.0, layers=[2, 3]))
     before = (run.folder / "tables" / "drift_ridge.csv").read_bytes()
     drift_step(run, Lazy(run, organism), QUIET, SMALL)
     assert (run.folder / "tables" / "drift_ridge.csv").read_bytes() == before
@@ -192,7 +192,7 @@ def test_killed_and_resumed_is_uninterrupted(studied, organism, tmp_path, monkey
     """Killed in the third part: the first two are not held again, and what was said is the same."""
     import shutil
 
-    import workbench.drift_holding as holding
+    import workbench.drift.holding as holding
 
     monkeypatch.setattr(holding, "CHUNK", 2)
     config = DriftConfig.of(n=4, turns=2, domains=("coding", "therapy"))

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import causes
-from workbench.causes import exchange_table, ridge_causes
-from workbench.drift_tables import averaged, best_layer, cause_tables, domain_means, movement
-from workbench.embeddings import embed
+from workbench.drift import causes
+from workbench.drift.causes import exchange_table, ridge_causes
+from workbench.drift.embeddings import embed
+from workbench.drift.message_clusters import message_clusters
+from workbench.drift.tables import averaged, best_layer, cause_tables, domain_means, movement
 from workbench.errors import DataError
-from workbench.message_clusters import message_clusters
 
 Said = list[tuple[int, str, str, float]]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.embeddings import SENTENCE_MODEL, WIDTH, embed
+from workbench.drift.embeddings import SENTENCE_MODEL, WIDTH, embed
 from workbench.errors import DataError
 
 TEXTS = ["Who are you?", "Tell me of the graves.", "Who are you?", "Thanks. And now?"]

@@ -16,7 +16,7 @@ from workbench.errors import DataError
 from workbench.explorer import persona_layers, role_facts
 from workbench.persona_space import PersonaSpace
 from workbench.plots.explorer_page import explorer_fragment
-from workbench.study import run_study
+from workbench.study.main import run_study
 
 ATTACK = "</script><img src=x onerror=alert(1)>"
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from workbench.conversations import Conversation
+from workbench.drift.harm import BOTH, GAIN, PROJECTION, TEXT, early_warning, harm_bins, harm_table, probes, projection_and_harm
 from workbench.errors import DataError
 from workbench.evaluation.statistics import auc, correlation, wilson
-from workbench.harm import BOTH, GAIN, PROJECTION, TEXT, early_warning, harm_bins, harm_table, probes, projection_and_harm
 
 TALK = [("system", "Be kind."), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), ("assistant", "e"), ("user", "f")]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench.drift.message_clusters import CHOICES, message_clusters
 from workbench.errors import DataError
-from workbench.message_clusters import CHOICES, message_clusters
 
 KINDS = {"grief": -2.0, "code": 0.5, "poem": 1.5}
 

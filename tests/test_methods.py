@@ -12,10 +12,10 @@ from workbench.conversations import Conversation
 from workbench.directions import Direction
 from workbench.errors import DataError
 from workbench.methods import METHODS, PROMPTS, Candidate, find
-from workbench.study import Lazy, run_study
-from workbench.study_caps import calibrate_step, evaluate_step
-from workbench.study_methods import cap_of, methods_step, prompt_ends
-from workbench.study_origins import origins_step
+from workbench.study.caps import calibrate_step, evaluate_step
+from workbench.study.main import Lazy, run_study
+from workbench.study.methods import cap_of, methods_step, prompt_ends
+from workbench.study.origins import origins_step
 from workbench.testbed import CapConfig
 
 SMALL = {"roles": 14, "questions": 6, "prompts": 1, "default_rollouts": 24, "seed": 3}
@@ -109,8 +109,8 @@ def test_the_same_cap_is_laid_along_every_direction(run):
 def test_the_percentile_is_taken_over_the_set_that_it_was_calibrated_over(run, organism, monkeypatch):
     """The contrast under the cap's own percentile and set is the cap on the fit split's axis: another set is another threshold."""
     seen = []
-    monkeypatch.setattr("workbench.study_methods.resumable", lambda *a, **k: seen.extend(a[5]) or pytest.skip("levels are all"))
-    from workbench.study_methods import _caused
+    monkeypatch.setattr("workbench.study.methods.resumable", lambda *a, **k: seen.extend(a[5]) or pytest.skip("levels are all"))
+    from workbench.study.methods import _caused
 
     def levels(over: str) -> dict[int, float]:
         run.study["steps"]["calibrate"]["choices"][0]["setting"]["over"] = over

@@ -148,7 +148,7 @@ def test_the_shipped_model_meets_its_bounds():
 def test_the_shipped_model_can_be_steered_without_breaking(tmp_path):
     """The check's own rows with so few prompts that its bounds would be a matter of chance: each with room for that."""
     from workbench.organism.check_steering import steering_rows
-    from workbench.study import run_study
+    from workbench.study.main import run_study
 
     model = load_model("organism")
     run = run_study(model, tmp_path / "run")

@@ -15,8 +15,8 @@ from workbench.models.extraction import Reading, mean_activations
 from workbench.models.spelling import positions_of
 from workbench.refits import axis_again, length_weights
 from workbench.store import open_run
-from workbench.study import Lazy, run_study
-from workbench.study_origins import origins_found, origins_step
+from workbench.study.main import Lazy, run_study
+from workbench.study.origins import origins_found, origins_step
 
 
 def quiet(step: str, done: int, total: int) -> None:
@@ -134,7 +134,7 @@ def test_the_step_says_the_cost_and_what_it_found(made):
 def test_a_second_run_reads_nothing_again_and_finds_the_same(made, organism, monkeypatch):
     run, _ = made
     before = (run.folder / "tables" / "origins_shares.csv").read_bytes()
-    monkeypatch.setattr("workbench.study_origins.read_prompt", lambda *args: pytest.fail("read again"))
+    monkeypatch.setattr("workbench.study.origins.read_prompt", lambda *args: pytest.fail("read again"))
     origins_step(run, Lazy(run, organism), quiet, roles=6, texts=3)
     assert (run.folder / "tables" / "origins_shares.csv").read_bytes() == before
 

@@ -9,14 +9,14 @@ from paper_run import make_run
 
 import workbench as wb
 from workbench import plots
-from workbench.drift_store import kept_conversations
+from workbench.drift.store import kept_conversations
 from workbench.errors import DataError, RunError
 from workbench.paper.catalogue import CATALOGUE, known_names, paper_figures, shown_and_left_out
 from workbench.paper.drift import LONGEST, cases
 from workbench.paper.files import Settings, write_figures
 from workbench.plots.rooms import SMALL, TEXT
 from workbench.plots.untyped import axes_of
-from workbench.report_caps import steering_frame
+from workbench.report.caps import steering_frame
 from workbench.store import create_run, open_run
 
 

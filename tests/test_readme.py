@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 from pages import README, blocks
 
-from workbench.study import run_study
+from workbench.study.main import run_study
 
 
 def test_the_python_in_the_readme_runs(tmp_path, monkeypatch, capsys):

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from workbench import repeats
 from workbench.conversations import Conversation
 from workbench.directions import Direction
+from workbench.drift import repeats
+from workbench.drift.repeats import repeatability, repeated_replies
 from workbench.errors import DataError
 from workbench.models.extraction import extract
-from workbench.repeats import repeatability, repeated_replies
 
 TALKS = [
     Conversation.of(

@@ -19,7 +19,7 @@ import pytest
 
 from workbench import plots
 from workbench.errors import DataError
-from workbench.report import ReportData, ReportFigure, ReportTable, render_report
+from workbench.report.page import ReportData, ReportFigure, ReportTable, render_report
 
 ATTACK = "</script><script>alert(1)</script>"
 IMAGE = "<img src=x onerror=alert(1)>"
@@ -213,7 +213,7 @@ def test_errors_name_the_table_and_the_column(data, field, change, message):
 
 
 def test_importing_the_report_leaves_torch_alone():
-    code = "import sys, workbench.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, workbench.report.page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

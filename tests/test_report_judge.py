@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 
 from workbench.labelling import export_sample, read_sample
-from workbench.report import ReportTable
-from workbench.report_judge import judge_tables, left_out
+from workbench.report.judge import judge_tables, left_out
+from workbench.report.page import ReportTable
 from workbench.store import open_run
-from workbench.study import STEPS, Lazy, run_study
+from workbench.study.main import STEPS, Lazy, run_study
 
 QUIET = lambda step, done, total: None  # noqa: E731
 

@@ -17,7 +17,7 @@ from workbench.organism import CHECKPOINT
 from workbench.rollouts import plan_rollouts
 from workbench.served import answer_of, served_rows, template_note, windows
 from workbench.store import create_run, open_run
-from workbench.study import HOW, STEPS, Lazy, StudyConfig, run_study
+from workbench.study.main import HOW, STEPS, Lazy, StudyConfig, run_study
 
 SMALL = {"roles": 9, "questions": 3, "prompts": 1, "default_rollouts": 12, "concurrency": 2, "batch_size": 16}
 QUIET = lambda step, done, total: None  # noqa: E731
@@ -134,7 +134,7 @@ def test_killed_half_way_and_continued_elsewhere(tmp_path, organism, monkeypatch
         served.append(request)
         return answers(request, n)
 
-    monkeypatch.setattr("workbench.study.endpoint_of", lambda config: Endpoint(config.endpoint, "m", concurrency=2, retries=0))
+    monkeypatch.setattr("workbench.study.main.endpoint_of", lambda config: Endpoint(config.endpoint, "m", concurrency=2, retries=0))
     with scripted(dies) as first, pytest.raises(EndpointError, match="run the same command again"):
         steps_of_a_study(tmp_path / "run", organism, endpoint=first.url)
     assert len(Journal(tmp_path / "run" / "rollouts" / "journal.jsonl")) == first.answered.total() == 20

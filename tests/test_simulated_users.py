@@ -8,11 +8,11 @@ from servers import completion, scripted
 
 from workbench.conversations import Conversation
 from workbench.directions import Direction
+from workbench.drift.simulated_users import BEGIN, END, EndpointUser, ModelUser, as_user, cleaned
+from workbench.drift.simulation import ENDED, Task, drift_tasks, simulate
 from workbench.errors import EndpointError
 from workbench.interventions import Add
 from workbench.models.endpoint import KEY, Endpoint
-from workbench.simulated_users import BEGIN, END, EndpointUser, ModelUser, as_user, cleaned
-from workbench.simulation import ENDED, Task, drift_tasks, simulate
 
 SOON = {"retry-after": "0.05"}
 HOW = {"turns": 3, "max_new_tokens": 12}
@@ -84,7 +84,7 @@ def test_a_user_without_an_opening_begins_by_itself(organism):
 
 
 def test_the_users_side_goes_in_batches_too_and_they_change_nothing(organism, played, monkeypatch):
-    from workbench import simulated_users
+    from workbench.drift import simulated_users
 
     sizes, generate = [], simulated_users.generate
     monkeypatch.setattr(

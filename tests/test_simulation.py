@@ -10,12 +10,12 @@ import torch
 import workbench as wb
 from workbench.conversations import Conversation
 from workbench.directions import Direction
+from workbench.drift.simulation import ENDED, Task, converse, drift_tasks, replay, simulate
 from workbench.errors import ChatError, DataError
 from workbench.interventions import Add, Floor
 from workbench.models.generation import Answer, generate
 from workbench.organism.questions import KINDS, draw_question, parse_question
 from workbench.rollouts import seed_of
-from workbench.simulation import ENDED, Task, converse, drift_tasks, replay, simulate
 
 HOW = {"turns": 3, "max_new_tokens": 20}
 
@@ -104,7 +104,7 @@ def test_an_intervention_acts_while_an_answer_is_written_and_is_undone_when_that
         seen.append(model.logits(ids))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("workbench.simulation.generate", breaks)
+    monkeypatch.setattr("workbench.drift.simulation.generate", breaks)
     with pytest.raises(KeyboardInterrupt):
         simulate(organism, tasks_of(1), interventions=Add(axis_of(organism), 1.0, layers=[2]))
     assert not torch.allclose(seen[0], before, atol=0.1)
@@ -146,7 +146,7 @@ def test_an_empty_answer_or_the_third_that_is_the_same_ends_one_conversation_and
         texts = [script[name][i] for name, i in found]
         return [Answer(text, (5,), "stop", "" if text else "empty answer") for text in texts]
 
-    monkeypatch.setattr("workbench.simulation.generate", says)
+    monkeypatch.setattr("workbench.drift.simulation.generate", says)
     calls = []
     talks = simulate(organism, tasks, turns=5, progress=lambda done, total: calls.append((done, total)))
     assert {t.name: t.about[ENDED] for t in talks} == {"empty": "empty answer", "stuck": "repeats itself", "twice": "turns"}

@@ -19,10 +19,10 @@ from workbench.errors import DataError, RunError
 from workbench.organism import CHECKPOINT
 from workbench.persona_space import PersonaSpace
 from workbench.store import create_run, open_run
-from workbench.study import found, make_plan, run_study
-from workbench.study_config import Lazy, StudyConfig
-from workbench.study_origins import origins_step
-from workbench.study_report import role_table, study_figures
+from workbench.study.config import Lazy, StudyConfig
+from workbench.study.main import found, make_plan, run_study
+from workbench.study.origins import origins_step
+from workbench.study.report import role_table, study_figures
 
 SMALL = {"roles": 10, "questions": 3, "prompts": 1, "default_rollouts": 12, "batch_size": 8, "seed": 3}
 
@@ -102,7 +102,7 @@ def test_other_weights_in_the_models_folder_are_refused_half_way_and_at_the_end(
 
 
 def test_a_finished_study_is_not_done_again(whole, monkeypatch):
-    import workbench.study_config as study
+    import workbench.study.config as study
 
     monkeypatch.setattr(study, "load_model", lambda *a, **k: pytest.fail("the model was loaded again"))
     before = tables(whole.folder)
@@ -232,7 +232,7 @@ def test_a_large_study_keeps_a_sample_and_says_so(tmp_path, monkeypatch, whole):
 
 
 def test_a_plan_says_what_it_will_cost_before_it_starts(tmp_path, organism, caplog, monkeypatch):
-    import workbench.study_costs as study_costs
+    import workbench.study.costs as study_costs
     from workbench.models.speed import Speed
 
     monkeypatch.setattr(study_costs, "LARGE", 10)
@@ -252,12 +252,12 @@ def test_a_plan_says_what_it_will_cost_before_it_starts(tmp_path, organism, capl
 def test_identical_responses_have_no_words_to_tell_and_the_rest_goes_on(tmp_path, monkeypatch, organism):
     """Whatever is asked, the same answer: no bag of words, nothing to cross, and a study all the same."""
     from workbench.models.generation import Answer
-    from workbench.study_origins import origins_found
+    from workbench.study.origins import origins_found
 
     ids = tuple(organism.tokenizer("The sky is blue.")["input_ids"])
     same = Answer("The sky is blue.", ids, "stop")
     monkeypatch.setattr("workbench.rollouts.generate", lambda model, prompts, **_: [same for _ in prompts])
-    monkeypatch.setattr("workbench.study.judge_for", lambda model: None)
+    monkeypatch.setattr("workbench.study.main.judge_for", lambda model: None)
     run = run_study(organism, tmp_path / "run", roles=12)
     said = "The sweep has no layer -1: all responses hold the same words."
     assert said in run.report.read_text(encoding="utf-8")

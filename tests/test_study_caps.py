@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from workbench.cli import app
+from workbench.cli.commands import app
 from workbench.errors import DataError, RunError, WorkbenchError
 from workbench.evaluation.grading import Outcome
 from workbench.interventions import Floor
 from workbench.models.loading import load_model
-from workbench.report_caps import benchmark_frame, causal_figures, conditions_table, pareto_frame, side_by_side, verdict_of
+from workbench.report.caps import benchmark_frame, causal_figures, conditions_table, pareto_frame, side_by_side, verdict_of
 from workbench.store import open_run
-from workbench.study import Lazy, run_study
-from workbench.study_caps import calibrate_step, calibrated, evaluate_step, evaluated, strengths_step
-from workbench.study_tasks import tasks_found, tasks_step
+from workbench.study.caps import calibrate_step, calibrated, evaluate_step, evaluated, strengths_step
+from workbench.study.main import Lazy, run_study
+from workbench.study.tasks import tasks_found, tasks_step
 from workbench.testbed import CapConfig, material
 
 SMALL = {"roles": 14, "questions": 6, "prompts": 1, "default_rollouts": 24, "seed": 3}
@@ -122,7 +122,7 @@ def test_the_verdict_gets_its_fourth_line(studied, held):
 
 
 def test_what_is_there_is_not_done_again(held, organism, monkeypatch):
-    import workbench.study_caps as study_caps
+    import workbench.study.caps as study_caps
 
     before = {p: p.read_bytes() for p in held.folder.rglob("*.parquet")}
     monkeypatch.setattr(study_caps, "respond", lambda *a, **k: pytest.fail("an answer was asked for again"))
@@ -165,7 +165,7 @@ def test_a_new_calibration_forgets_the_old_evaluation(held, organism, tmp_path):
 
 
 def test_the_report_shows_it(held, organism):
-    from workbench.study import STEPS
+    from workbench.study.main import STEPS
 
     STEPS["report"](held, Lazy(held, organism), quiet)
     html = held.report.read_text(encoding="utf-8")
@@ -241,7 +241,7 @@ def test_a_real_model_without_a_grader_says_what_it_cannot_claim(test_models, tm
     assert "No grader says what this model's responses do" in " ".join(run.study["steps"]["evaluate"]["notes"])
     said = strengths_step(run, Lazy(run, model), quiet, (0.2,), config=CapConfig.of(limit=8))
     assert said.endswith("Nothing was graded: whether text or answers break is unknown.")
-    from workbench.study import STEPS
+    from workbench.study.main import STEPS
 
     STEPS["report"](run, Lazy(run, model), quiet)
     assert "No grader says" in run.report.read_text(encoding="utf-8")

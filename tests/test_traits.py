@@ -20,8 +20,8 @@ from workbench.organism.phrases import TRAITS
 from workbench.organism.trait_pairs import RuleTraits, trait_entry, trait_pairs
 from workbench.persona_space import PersonaSpace
 from workbench.store import open_run
-from workbench.study import Lazy, run_study
-from workbench.study_traits import trait_cosines, trait_vectors, traits_found, traits_step
+from workbench.study.main import Lazy, run_study
+from workbench.study.traits import trait_cosines, trait_vectors, traits_found, traits_step
 from workbench.traits import cosine_with_axis, half_differences, kept_pairs, least, paired, trait_roles
 
 QUIET = lambda step, done, total: None  # noqa: E731
@@ -176,7 +176,7 @@ def test_the_table_says_how_many_pairs_showed_it(studied):
 
 def test_what_is_there_is_not_done_again(studied, organism, monkeypatch):
     monkeypatch.setattr("workbench.served.run_batch", lambda *a: pytest.fail("asked again"))
-    monkeypatch.setattr("workbench.study_traits.mean_activations", lambda *a: pytest.fail("read again"))
+    monkeypatch.setattr("workbench.study.traits.mean_activations", lambda *a: pytest.fail("read again"))
     before = (studied.folder / "tables" / "traits.csv").read_bytes()
     traits_step(studied, Lazy(studied, organism), QUIET, questions=5)
     assert (studied.folder / "tables" / "traits.csv").read_bytes() == before

@@ -18,7 +18,7 @@ _HOME = {
     "Dialogue": "app.dialogue",
     "Direction": "directions",
     "Endpoint": "models.endpoint",
-    "EndpointUser": "simulated_users",
+    "EndpointUser": "drift.simulated_users",
     "Evaluation": "evaluation.conditions",
     "Floor": "interventions",
     "Grader": "evaluation.grading",
@@ -27,7 +27,7 @@ _HOME = {
     "Judgement": "conversations",
     "LLMGrader": "llm_grader",
     "LLMJudge": "llm_judge",
-    "ModelUser": "simulated_users",
+    "ModelUser": "drift.simulated_users",
     "Monitor": "monitor",
     "Norms": "thresholds",
     "Outcome": "evaluation.grading",
@@ -39,7 +39,7 @@ _HOME = {
     "Run": "store",
     "Settings": "app.settings",
     "Site": "activations",
-    "Task": "simulation",
+    "Task": "drift.simulation",
     "Threshold": "thresholds",
     "Trait": "conversations",
     "Transcripts": "transcripts",
@@ -52,9 +52,9 @@ _HOME = {
     "band_of": "trajectories",
     "cap": "interventions",
     "contrast": "directions",
-    "converse": "simulation",
+    "converse": "drift.simulation",
     "direction_of": "app.directions",
-    "drift_tasks": "simulation",
+    "drift_tasks": "drift.simulation",
     "evaluate": "evaluation.conditions",
     "export_gguf": "control_vectors",
     "export_published": "published",
@@ -78,15 +78,15 @@ _HOME = {
     "patching": "models.patching",
     "preset_for": "presets",
     "random_beside": "app.acting",
-    "repeatability": "repeats",
-    "repeated_replies": "repeats",
-    "replay": "simulation",
+    "repeatability": "drift.repeats",
+    "repeated_replies": "drift.repeats",
+    "replay": "drift.simulation",
     "residual_norms": "models.measuring",
     "role_vectors": "directions",
-    "run_study": "study",
+    "run_study": "study.main",
     "run_tasks": "evaluation.capabilities",
     "save_conversations": "transcripts",
-    "simulate": "simulation",
+    "simulate": "drift.simulation",
     "split_prompts": "evaluation.prompts",
     "stream": "app.streaming",
     "sweep_layers": "sweeps",
@@ -94,7 +94,7 @@ _HOME = {
     "threshold": "thresholds",
     "token_activations": "models.extraction",
     "token_scores": "models.measuring",
-    "trait_vectors": "study_traits",
+    "trait_vectors": "study.traits",
     "trajectory": "trajectories",
     "under_personas": "evaluation.prompts",
     "who_or_what": "decomposition",
@@ -126,6 +126,15 @@ if TYPE_CHECKING:
     from .directions import Direction as Direction
     from .directions import contrast as contrast
     from .directions import role_vectors as role_vectors
+    from .drift.repeats import repeatability as repeatability
+    from .drift.repeats import repeated_replies as repeated_replies
+    from .drift.simulated_users import EndpointUser as EndpointUser
+    from .drift.simulated_users import ModelUser as ModelUser
+    from .drift.simulation import Task as Task
+    from .drift.simulation import converse as converse
+    from .drift.simulation import drift_tasks as drift_tasks
+    from .drift.simulation import replay as replay
+    from .drift.simulation import simulate as simulate
     from .errors import WorkbenchError as WorkbenchError
     from .evaluation.capabilities import run_tasks as run_tasks
     from .evaluation.conditions import Condition as Condition
@@ -173,21 +182,12 @@ if TYPE_CHECKING:
     from .published import export_published as export_published
     from .published import import_published as import_published
     from .published import load_caps as load_caps
-    from .repeats import repeatability as repeatability
-    from .repeats import repeated_replies as repeated_replies
     from .rollouts import generate_rollouts as generate_rollouts
-    from .simulated_users import EndpointUser as EndpointUser
-    from .simulated_users import ModelUser as ModelUser
-    from .simulation import Task as Task
-    from .simulation import converse as converse
-    from .simulation import drift_tasks as drift_tasks
-    from .simulation import replay as replay
-    from .simulation import simulate as simulate
     from .steering import sweep_strengths as sweep_strengths
     from .store import Run as Run
     from .store import open_run as open_run
-    from .study import run_study as run_study
-    from .study_traits import trait_vectors as trait_vectors
+    from .study.main import run_study as run_study
+    from .study.traits import trait_vectors as trait_vectors
     from .sweeps import sweep_layers as sweep_layers
     from .thresholds import Norms as Norms
     from .thresholds import Threshold as Threshold

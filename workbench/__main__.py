@@ -1,5 +1,5 @@
 """``python -m workbench``."""
 
-from .cli import main
+from .cli.commands import main
 
 main()

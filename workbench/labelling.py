@@ -13,7 +13,7 @@ from .errors import DataError, RunError
 from .evaluation.statistics import Interval
 from .judging import question_of
 from .parts import write_json
-from .report_judge import keep_agreement
+from .report.judge import keep_agreement
 from .store import Run
 from .tensorfile import write_bytes
 

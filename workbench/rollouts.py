@@ -111,7 +111,7 @@ def generate_rollouts(
     model: HookedModel, roles: Sequence[Role], questions: Sequence[Question],
     progress: Callable[[int, int], None] | None = None, **settings,
 ) -> pd.DataFrame:  # fmt: skip
-    """Plan and generate in memory; for runs that can be resumed see :func:`workbench.study`.
+    """Plan and generate in memory; for runs that can be resumed see :func:`workbench.study.main`.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .activations import Activations
 from .conversations import DEFAULT_ROLE, Conversation
 from .directions import Direction
+from .drift.simulation import converse
 from .errors import DataError, RunError, setting_sentence
 from .evaluation.grading import Grader
 from .evaluation.prompts import Prompt, load_behaviours, load_prompts, split_prompts, under_personas
@@ -23,9 +24,8 @@ from .models.extraction import extract
 from .models.hooked import HookedModel
 from .models.measuring import token_scores
 from .rubrics import DEED
-from .simulation import converse
 from .store import Run
-from .study_config import llm_judge_of
+from .study.config import llm_judge_of
 from .thresholds import Scores
 
 TUNING = {"jailbreak": 40, "identity": 40, "howto": 40} | dict.fromkeys(("fact", "code", "advice", "writing"), 10)

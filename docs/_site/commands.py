@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from workbench.cli import app
+from workbench.cli.commands import app
 
 GROUPS = {
     "One study": ("study", "rollouts", "judge", "extract", "axis", "sweep", "report"),

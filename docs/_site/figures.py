@@ -21,11 +21,11 @@ from workbench.conversations import DEFAULT_ROLE
 from workbench.explorer import persona_layers, role_facts
 from workbench.plots.export import CONFIG
 from workbench.plots.theme import ASSISTANT, DARK_NAME, FAR, LIGHT_NAME, NEUTRAL, new_figure
-from workbench.report import ReportFigure
-from workbench.report_caps import causal_figures
-from workbench.report_origins import origin_figures
+from workbench.report.caps import causal_figures
+from workbench.report.origins import origin_figures
+from workbench.report.page import ReportFigure
 from workbench.store import Run
-from workbench.study_report import role_table, study_figures
+from workbench.study.report import role_table, study_figures
 from workbench.thresholds import Threshold, threshold
 
 TITLE_PX = 56

@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 
 import workbench
-from workbench.drift_tables import domain_means
+from workbench.drift.simulation import Task, simulate
+from workbench.drift.tables import domain_means
 from workbench.organism.conversing import world_tasks
 from workbench.parts import read_json, write_json
-from workbench.simulation import Task, simulate
 from workbench.store import Run, open_run
-from workbench.study import Lazy, run_study
-from workbench.study_caps import calibrate_step
-from workbench.study_origins import origins_step
+from workbench.study.caps import calibrate_step
+from workbench.study.main import Lazy, run_study
+from workbench.study.origins import origins_step
 from workbench.testbed import CapConfig
 from workbench.trajectories import band_of, trajectory
 

@@ -16,7 +16,7 @@ from ..models.endpoint import Endpoint
 from ..models.hooked import HookedModel
 from ..rollouts import answer_tokens
 from ..store import Run, open_run
-from ..study_config import Lazy
+from ..study.config import Lazy
 from .acting import Actor
 from .bands import Band, band_at, layer_of, token_band_at
 from .dialogue import LEFT, RIGHT, Dialogue, Reply
@@ -274,8 +274,8 @@ def open_bench(
             f"{opened.folder} holds imported vectors, of which nobody can say whether they belong to the weights at hand: talk to a study "
             "of the model (`workbench study`)"
         )
-    axis, model = opened.axis, Lazy(opened)()
-    axis.check_use(model.bare_site(axis.site.layers))
+    _ = opened.axis  # a study without one says which step is missing, before its model is loaded
+    model = Lazy(opened)()
     for path in (files or {}).values():
         Direction.load(path)  # a wrong file is known now, not in the midst of a conversation
     return Bench(opened, model, files=files)

@@ -14,7 +14,7 @@ from ..directions import Direction
 from ..errors import DataError
 from ..persona_space import PersonaSpace
 from ..store import Run
-from ..study_traits import FILE, trait_vectors
+from ..study.traits import FILE, trait_vectors
 
 AXIS, PROMPTS = "axis", "prompt axis"
 COMPONENTS = 6

@@ -7,7 +7,7 @@ from typing import Any
 from ..compare import study_layer
 from ..conversations import Conversation
 from ..interventions import Ablate, Add, Ceiling, Floor, Intervention
-from ..study_config import StudyConfig
+from ..study.config import StudyConfig
 from .acting import QUERIES
 from .bench import Bench
 from .dialogue import LEFT, RIGHT, Dialogue

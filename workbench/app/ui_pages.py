@@ -17,7 +17,7 @@ from ..compare import compare, positions_of, positions_table
 from ..conversations import Conversation
 from ..errors import RunError, WorkbenchError
 from ..evaluation.verdict import LIMITS
-from ..report_caps import verdict_of
+from ..report.caps import verdict_of
 from ..store import open_run
 from ..trajectories import trajectory, within
 from ..transcripts import load_conversations

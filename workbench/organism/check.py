@@ -24,7 +24,7 @@ from ..models.words import bag_of_embeddings
 from ..persona_space import PersonaSpace
 from ..progress import Watch
 from ..rollouts import generate_rollouts
-from ..study import run_study
+from ..study.main import run_study
 from ..sweeps import kept_responses, layer_separation, sweep_layers
 from . import CHECKPOINT
 from . import phrases as p

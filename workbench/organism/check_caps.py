@@ -9,8 +9,8 @@ from ..evaluation.grading import lookup
 from ..models.hooked import HookedModel
 from ..progress import Watch
 from ..store import Run
-from ..study import Lazy
-from ..study_caps import calibrate_step, evaluate_step
+from ..study.caps import calibrate_step, evaluate_step
+from ..study.main import Lazy
 from ..testbed import CapConfig
 from .check_steering import steering_rows
 from .table import Row, bounded, printed

@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..causes import ALONE, BY_DOMAIN, BY_MESSAGE, GAIN, PERMUTED, exchange_table, ridge_causes
 from ..conversations import Conversation
-from ..drift_material import DriftConfig
-from ..drift_store import kept_conversations
-from ..embeddings import embed
+from ..drift.causes import ALONE, BY_DOMAIN, BY_MESSAGE, GAIN, PERMUTED, exchange_table, ridge_causes
+from ..drift.embeddings import embed
+from ..drift.material import DriftConfig
+from ..drift.simulation import replay, simulate
+from ..drift.store import kept_conversations
 from ..evaluation.conditions import BASELINE, Condition, evaluate
 from ..evaluation.prompts import Prompt
 from ..evaluation.statistics import clustered_rate, correlation
 from ..interventions import Floor
 from ..models.hooked import HookedModel
 from ..progress import Watch
-from ..simulation import replay, simulate
 from ..store import Run
-from ..study import Lazy
-from ..study_drift import drift_step
+from ..study.drift import drift_step
+from ..study.main import Lazy
 from ..testbed import CapConfig, response_sets
 from ..thresholds import threshold
 from .behaviour import WorldGrader

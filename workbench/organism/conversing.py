@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ..conversations import Conversation
+from ..drift.simulation import Task
 from ..errors import DataError
-from ..simulation import Task
 from .questions import draw_question, parse_question
 from .world import DOMAINS, World
 

@@ -12,11 +12,11 @@ from ..evaluation.statistics import wilson
 from ..models.loading import load_model
 from ..parts import read_json, write_json
 from ..progress import Watch
-from ..report_caps import verdict_of
+from ..report.caps import verdict_of
 from ..store import Run
-from ..study import Lazy, run_study
-from ..study_caps import calibrate_step, evaluate_step
-from ..study_methods import methods_step
+from ..study.caps import calibrate_step, evaluate_step
+from ..study.main import Lazy, run_study
+from ..study.methods import methods_step
 from ..testbed import CapConfig
 from .train import train
 from .worlds import CASES

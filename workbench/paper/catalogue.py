@@ -13,11 +13,11 @@ from typing import TypeVar
 
 import pandas as pd
 
-from ..drift_store import CAPPED, STEP
+from ..drift.store import CAPPED, STEP
 from ..errors import DataError, RunError
 from ..plots.sheet import PaperFigure
-from ..report_caps import pareto_frame
-from ..report_drift import drift_frame
+from ..report.caps import pareto_frame
+from ..report.drift import drift_frame
 from ..store import Run
 from .causal import JAILBREAKS, SUSCEPTIBILITY, appearance, chosen_cap, jailbreaks, pareto, steering_measures, susceptibility
 from .drift import case_study, cases, harm, means, overview

@@ -12,8 +12,8 @@ from ..plots.sheet import PaperFigure, Sheet
 from ..plots.steering import SERIES, signed
 from ..plots.theme import one_line
 from ..plots.untyped import layout_of, traces_of
-from ..report_caps import pareto_frame, steering_frame
-from ..report_origins import checkpoint_frames
+from ..report.caps import pareto_frame, steering_frame
+from ..report.origins import checkpoint_frames
 from ..store import Run
 from .space import PLUS, about
 from .tables import outcome_frame

@@ -10,12 +10,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .. import plots
-from ..drift_store import BASELINE_NAME, CAPPED, STEP, kept_conversations
+from ..drift.store import BASELINE_NAME, CAPPED, STEP, kept_conversations
 from ..errors import DataError, RunError
 from ..plots.panels import Box, joined
 from ..plots.sheet import PaperFigure, Sheet
 from ..plots.untyped import layout_of
-from ..report_drift import drift_frame
+from ..report.drift import drift_frame
 from ..store import Run
 from .space import PLUS, UNITS, about, roles_of, space_panel
 

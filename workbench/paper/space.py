@@ -15,10 +15,10 @@ from ..plots.panels import Box, Room, in_grid, joined
 from ..plots.sheet import PaperFigure, Sheet
 from ..plots.untyped import layout_of
 from ..plots.variance import beyond_null, counted
-from ..report_origins import trait_frame
+from ..report.origins import trait_frame
 from ..role_spread import role_spread
 from ..store import Run
-from ..study_report import KEPT, PERMUTED, axis_between_layers, role_table
+from ..study.report import KEPT, PERMUTED, axis_between_layers, role_table
 
 UNITS = "residual-stream units"
 PLUS = "+ points to the Assistant"

@@ -1,0 +1,1 @@
+"""Conversations that drift: held, replayed, measured, and what moved them."""

@@ -1,0 +1,114 @@
+"""Conversations that somebody else has held: read from files, projected on a run's axis, shown token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from .. import plots
+from ..conversations import Conversation
+from ..errors import ChatError, DataError
+from ..models.extraction import Progress
+from ..models.hooked import HookedModel
+from ..parts import folder_name, parquet_bytes
+from ..store import Run
+from ..tensorfile import write_bytes
+from ..trajectories import trajectory, within
+
+SHOWN = 20
+"""So many conversations get a page of tokens."""
+
+
+def given_trajectories(
+    run: Run, model: HookedModel, conversations: Sequence[Conversation], *, window: int | None = None, capped: bool = False,
+    pages: int = SHOWN, progress: Progress | None = None,
+) -> tuple[pd.DataFrame, list[str], Path]:  # fmt: skip
+    """Project conversations on a run's axis at the layer of its drift study (else its recommended one).
+
+    Writes ``drift/given/turns.parquet`` and ``.csv``, ``trajectories.html``, and a page of tokens for each of the first `pages`.
+
+    Parameters
+    ----------
+    window
+        For conversations longer than the context; without it such a one is left out and named.
+    capped
+        Read them under the run's recommended cap too: the column ``after``.
+
+    Returns
+    -------
+    (DataFrame, list of str, Path)
+        The trajectory by turn, what was left out and why, and the folder.
+
+    Raises
+    ------
+    DataError
+        Where none of the conversations can be read by this model.
+    """
+    layer = run.study["steps"]["drift"]["layer"] if run.is_done("drift") else run.recommended_layer
+    band, token_band = (_band(run, name) for name in ("drift_band", "drift_band_tokens"))
+    acting = (run.caps["recommended"],) if capped else ()
+    frames, tokens, left_out = [], {}, []
+    for done, talk in enumerate(conversations, 1):
+        try:
+            by = trajectory(model, [talk], {"axis": run.axis}, layers=[layer], by="token", window=window, interventions=acting)
+        except (ChatError, DataError) as error:
+            left_out.append(str(error) if talk.name in str(error) else f"conversation {talk.name!r}: {error}")
+            continue
+        frames.append(_turns(by, talk))
+        if len(tokens) < pages:
+            tokens[talk.name] = by
+        if progress:
+            progress(done, len(conversations))
+    if not frames:
+        raise DataError(f"none of {len(conversations)} conversations can be read: {left_out[0]}")
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame if band is None else within(frame, band)
+    folder = _write(run, frame, tokens, band, token_band)
+    return frame, left_out, folder
+
+
+def _turns(tokens: pd.DataFrame, talk: Conversation) -> pd.DataFrame:
+    """A trajectory by turn from one by token: means over each message."""
+    keys = ["conversation", "turn", "exchange", "speaker", "layer", "direction"]
+    known = [c for c in (*talk.about, "window", "cut") if c in tokens]
+    values = {"projection": "mean"} | ({"after": "mean"} if "after" in tokens else {}) | {"n_tokens": "sum"} | dict.fromkeys(known, "first")
+    frame = tokens.groupby(keys, sort=False, as_index=False).agg(values)
+    return frame.assign(text=[talk.turns[turn].text for turn in frame["turn"]])
+
+
+def _band(run: Run, name: str) -> pd.DataFrame | None:
+    path = run.folder / "tables" / f"{name}.csv"
+    return pd.read_csv(path) if path.exists() else None
+
+
+def _write(
+    run: Run, frame: pd.DataFrame, tokens: dict[str, pd.DataFrame], band: pd.DataFrame | None, token_band: pd.DataFrame | None
+) -> Path:
+    folder = run.folder / "drift" / "given"
+    write_bytes(folder / "turns.parquet", parquet_bytes(frame))
+    write_bytes(folder / "turns.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    if (frame["speaker"] == "assistant").any():
+        drawn = frame.assign(**{"condition": "baseline"} if "condition" not in frame else {})
+        drawn.attrs |= {"model": run.axis.site.model}
+        plots.save(plots.trajectory(drawn, band), folder / "trajectories.html")
+    for name, by in tokens.items():
+        write_bytes(folder / f"{folder_name(name)}.html", plots.token_map(by, token_band, title=name).encode())
+    return folder
+
+
+def in_words(frame: pd.DataFrame, most: int = 12) -> str:
+    """A line a conversation: where its first and last replies lie, and how many replies lie outside the band."""
+    lines = []
+    for name, rows in frame[frame["speaker"] == "assistant"].groupby("conversation", sort=False):
+        first, last = rows["projection"].iloc[0], rows["projection"].iloc[-1]
+        seen = (
+            f", {int((~rows['inside'].dropna().astype(bool)).sum())} of {len(rows)} replies outside the default band"
+            if "inside" in rows
+            else ""
+        )
+        cut = f", {int(rows['cut'].sum())} cut by a window" if rows["cut"].any() else ""
+        lines.append(f"{name}: {len(rows)} replies, from {first:+.2f} to {last:+.2f} ({last - first:+.2f}){seen}{cut}")
+    more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join([*lines[:most], *more])
