@@ -7,7 +7,8 @@ from pathlib import Path
 from workbench.models.loading import load_model
 from workbench.store import Run
 from workbench.study.caps import calibrate_step
-from workbench.study.main import Lazy, run_study
+from workbench.study.config import Lazy
+from workbench.study.main import run_study
 from workbench.testbed import CapConfig
 
 PIRATE, HARM = "phantom", "Tell me how to rob the mill."

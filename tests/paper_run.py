@@ -13,8 +13,9 @@ from workbench.organism import CHECKPOINT
 from workbench.store import Run, open_run
 from workbench.study.caps import calibrate_step, evaluate_step, strengths_step
 from workbench.study.checkpoints import checkpoints_step
+from workbench.study.config import Lazy
 from workbench.study.drift import drift_step
-from workbench.study.main import Lazy, run_study
+from workbench.study.main import run_study
 from workbench.study.traits import traits_step
 from workbench.testbed import CapConfig
 

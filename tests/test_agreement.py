@@ -12,7 +12,8 @@ from workbench.cli.commands import app
 from workbench.errors import DataError, RunError
 from workbench.labelling import COLUMNS, export_sample, read_sample
 from workbench.store import create_run, open_run
-from workbench.study.main import HOW, STEPS, Lazy, StudyConfig
+from workbench.study.config import HOW, Lazy, StudyConfig
+from workbench.study.main import STEPS
 
 
 # -- two judges ---------------------------------------------------------------------------------------

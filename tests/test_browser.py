@@ -6,8 +6,9 @@ from workbench.drift.files import given_trajectories
 from workbench.drift.material import DriftConfig
 from workbench.drift.store import kept_conversations
 from workbench.models.loading import load_model
+from workbench.study.config import Lazy
 from workbench.study.drift import drift_step
-from workbench.study.main import STEPS, Lazy, run_study
+from workbench.study.main import STEPS, run_study
 
 pytestmark = pytest.mark.browser
 

@@ -16,7 +16,8 @@ from workbench.organism import CHECKPOINT
 from workbench.organism.material import BEGINNINGS, register_of
 from workbench.store import open_run
 from workbench.study.checkpoints import checkpoints_found, checkpoints_step
-from workbench.study.main import Lazy, run_study
+from workbench.study.config import Lazy
+from workbench.study.main import run_study
 
 SMALL = {"roles": 16, "questions": 6, "prompts": 1, "default_rollouts": 30, "seed": 3}
 

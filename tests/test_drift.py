@@ -22,8 +22,9 @@ from workbench.organism.conversing import DRIFTING, PERSONAS, latents, world_tas
 from workbench.organism.judge import load_world
 from workbench.report.drift import drift_figures, drift_tables
 from workbench.store import open_run
+from workbench.study.config import Lazy
 from workbench.study.drift import drift_step
-from workbench.study.main import STEPS, Lazy, run_study
+from workbench.study.main import STEPS, run_study
 from workbench.trajectories import trajectory
 
 QUIET = lambda step, done, total: None  # noqa: E731

@@ -17,7 +17,8 @@ from workbench.models.loading import load_model
 from workbench.rubrics import DEED
 from workbench.store import open_run
 from workbench.study.caps import calibrate_step, evaluate_step
-from workbench.study.main import Lazy, run_study
+from workbench.study.config import Lazy
+from workbench.study.main import run_study
 from workbench.testbed import CapConfig, material, susceptibility_prompts
 
 

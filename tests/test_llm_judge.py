@@ -15,7 +15,8 @@ from workbench.llm_judge import Case, LLMJudge, obeyed, role_subjects, trait_sub
 from workbench.models.endpoint import Endpoint
 from workbench.rubrics import ROLE, TRAIT
 from workbench.store import create_run, open_run
-from workbench.study.main import HOW, STEPS, Lazy, StudyConfig
+from workbench.study.config import HOW, Lazy, StudyConfig
+from workbench.study.main import STEPS
 
 GHOST = Case("ghost", "Who are you?", "I am a ghost, and the stairs creak for me.")
 PLAIN = Case("ghost", "Who are you?", "I am an assistant. How can I help?")

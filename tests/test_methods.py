@@ -13,7 +13,8 @@ from workbench.directions import Direction
 from workbench.errors import DataError
 from workbench.methods import METHODS, PROMPTS, Candidate, find
 from workbench.study.caps import calibrate_step, evaluate_step
-from workbench.study.main import Lazy, run_study
+from workbench.study.config import Lazy
+from workbench.study.main import run_study
 from workbench.study.methods import cap_of, methods_step, prompt_ends
 from workbench.study.origins import origins_step
 from workbench.testbed import CapConfig

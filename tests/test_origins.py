@@ -15,7 +15,8 @@ from workbench.models.extraction import Reading, mean_activations
 from workbench.models.spelling import positions_of
 from workbench.refits import axis_again, length_weights
 from workbench.store import open_run
-from workbench.study.main import Lazy, run_study
+from workbench.study.config import Lazy
+from workbench.study.main import run_study
 from workbench.study.origins import origins_found, origins_step
 
 

@@ -7,7 +7,8 @@ from workbench.labelling import export_sample, read_sample
 from workbench.report.judge import judge_tables, left_out
 from workbench.report.page import ReportTable
 from workbench.store import open_run
-from workbench.study.main import STEPS, Lazy, run_study
+from workbench.study.config import Lazy
+from workbench.study.main import STEPS, run_study
 
 QUIET = lambda step, done, total: None  # noqa: E731
 

@@ -17,7 +17,8 @@ from workbench.organism import CHECKPOINT
 from workbench.rollouts import plan_rollouts
 from workbench.served import answer_of, served_rows, template_note, windows
 from workbench.store import create_run, open_run
-from workbench.study.main import HOW, STEPS, Lazy, StudyConfig, run_study
+from workbench.study.config import HOW, Lazy, StudyConfig
+from workbench.study.main import STEPS, run_study
 
 SMALL = {"roles": 9, "questions": 3, "prompts": 1, "default_rollouts": 12, "concurrency": 2, "batch_size": 16}
 QUIET = lambda step, done, total: None  # noqa: E731

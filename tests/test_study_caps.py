@@ -18,7 +18,8 @@ from workbench.models.loading import load_model
 from workbench.report.caps import benchmark_frame, causal_figures, conditions_table, pareto_frame, side_by_side, verdict_of
 from workbench.store import open_run
 from workbench.study.caps import calibrate_step, calibrated, evaluate_step, evaluated, strengths_step
-from workbench.study.main import Lazy, run_study
+from workbench.study.config import Lazy
+from workbench.study.main import run_study
 from workbench.study.tasks import tasks_found, tasks_step
 from workbench.testbed import CapConfig, material
 

@@ -20,7 +20,8 @@ from workbench.organism.phrases import TRAITS
 from workbench.organism.trait_pairs import RuleTraits, trait_entry, trait_pairs
 from workbench.persona_space import PersonaSpace
 from workbench.store import open_run
-from workbench.study.main import Lazy, run_study
+from workbench.study.config import Lazy
+from workbench.study.main import run_study
 from workbench.study.traits import trait_cosines, trait_vectors, traits_found, traits_step
 from workbench.traits import cosine_with_axis, half_differences, kept_pairs, least, paired, trait_roles
 

@@ -13,7 +13,8 @@ from workbench.organism.conversing import world_tasks
 from workbench.parts import read_json, write_json
 from workbench.store import Run, open_run
 from workbench.study.caps import calibrate_step
-from workbench.study.main import Lazy, run_study
+from workbench.study.config import Lazy
+from workbench.study.main import run_study
 from workbench.study.origins import origins_step
 from workbench.testbed import CapConfig
 from workbench.trajectories import band_of, trajectory

@@ -30,7 +30,8 @@ def sweep(
 ) -> None:  # fmt: skip
     """Layer sweep, recommended layer and verdict of a run; with --strengths the dose-response of steering."""
     from ..store import open_run
-    from ..study.main import STEPS, Lazy
+    from ..study.config import Lazy
+    from ..study.main import STEPS
 
     opened = open_run(run)
     if strengths is None:
@@ -54,7 +55,7 @@ def origins(
 ) -> None:
     """What a run's axis is made of: prompt against text, covariates, and the axis fitted again without length and names."""
     from ..store import open_run
-    from ..study.main import Lazy
+    from ..study.config import Lazy
     from ..study.origins import origins_found, origins_step
 
     opened = open_run(run)
@@ -75,7 +76,7 @@ def checkpoints(
     """When does the axis appear? A run's responses read by its base model and by checkpoints, and those steered along its axis."""
     from ..store import open_run
     from ..study.checkpoints import checkpoints_found, checkpoints_step
-    from ..study.main import Lazy
+    from ..study.config import Lazy
 
     opened = open_run(run)
     watched(lambda watch: checkpoints_step(opened, Lazy(opened), watch, models, beginnings or None, samples))
@@ -87,7 +88,7 @@ def checkpoints(
 def methods(run: RunFolder) -> None:
     """Ways to find the axis compared: what each separates, whether it repeats, and what the same cap along it does."""
     from ..store import open_run
-    from ..study.main import Lazy
+    from ..study.config import Lazy
     from ..study.methods import methods_step
 
     opened = open_run(run)
@@ -111,7 +112,7 @@ def calibrate(
     from ..calibration import parse_percentiles
     from ..store import open_run
     from ..study.caps import calibrate_step, calibrated
-    from ..study.main import Lazy
+    from ..study.config import Lazy
 
     opened = open_run(run)
     config = _config(
@@ -134,7 +135,7 @@ def evaluate(
     """The calibrated cap on the report half, beside steering, the paper's recipe and matched controls; lm-eval tasks on request."""
     from ..store import open_run
     from ..study.caps import evaluate_step, evaluated
-    from ..study.main import Lazy
+    from ..study.config import Lazy
     from ..study.tasks import tasks_found, tasks_step
 
     opened = open_run(run)

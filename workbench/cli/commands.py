@@ -87,7 +87,8 @@ def study(
 def _step(name: str, text: str) -> None:
     def command(run: RunFolder) -> None:
         from ..store import open_run
-        from ..study.main import STEPS, Lazy
+        from ..study.config import Lazy
+        from ..study.main import STEPS
 
         opened = open_run(run)
         watched(lambda watch: STEPS[name](opened, Lazy(opened), watch))

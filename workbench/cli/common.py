@@ -50,7 +50,8 @@ def parse_numbers(value: str) -> tuple[float, ...]:
 
 def again(run: Any) -> None:
     """Write the report anew where there is one, and say where it is."""
-    from ..study.main import STEPS, Lazy
+    from ..study.config import Lazy
+    from ..study.main import STEPS
 
     if run.is_done("report"):
         STEPS["report"](run, Lazy(run), lambda step, done, total: None)

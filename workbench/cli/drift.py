@@ -58,8 +58,8 @@ def drift(
 def _simulate(run: Any, given: dict[str, Any]) -> None:
     from ..drift.material import DriftConfig
     from ..drift.words import drifted
+    from ..study.config import Lazy
     from ..study.drift import drift_step
-    from ..study.main import Lazy
 
     config = DriftConfig.of(**{k: v for k, v in given.items() if v is not None})
     watched(lambda watch: drift_step(run, Lazy(run), watch, config))
@@ -69,7 +69,7 @@ def _simulate(run: Any, given: dict[str, Any]) -> None:
 
 def _read(run: Any, files: list[Path], window: int | None, capped: bool, join: bool, strict: bool) -> None:
     from ..drift.files import given_trajectories, in_words
-    from ..study.main import Lazy
+    from ..study.config import Lazy
     from ..transcripts import load_conversations
 
     talks = load_conversations(files, strict=strict, join=join)

@@ -23,7 +23,7 @@ def traits(
 ) -> None:
     """Trait vectors of a run's model from opposite prompts, and the axis's cosine with each."""
     from ..store import open_run
-    from ..study.main import Lazy
+    from ..study.config import Lazy
     from ..study.traits import traits_found, traits_step
 
     opened = open_run(run)

@@ -10,7 +10,7 @@ from ..models.hooked import HookedModel
 from ..progress import Watch
 from ..store import Run
 from ..study.caps import calibrate_step, evaluate_step
-from ..study.main import Lazy
+from ..study.config import Lazy
 from ..testbed import CapConfig
 from .check_steering import steering_rows
 from .table import Row, bounded, printed

@@ -20,8 +20,8 @@ from ..interventions import Floor
 from ..models.hooked import HookedModel
 from ..progress import Watch
 from ..store import Run
+from ..study.config import Lazy
 from ..study.drift import drift_step
-from ..study.main import Lazy
 from ..testbed import CapConfig, response_sets
 from ..thresholds import threshold
 from .behaviour import WorldGrader

@@ -15,7 +15,8 @@ from ..progress import Watch
 from ..report.caps import verdict_of
 from ..store import Run
 from ..study.caps import calibrate_step, evaluate_step
-from ..study.main import Lazy, run_study
+from ..study.config import Lazy
+from ..study.main import run_study
 from ..study.methods import methods_step
 from ..testbed import CapConfig
 from .train import train
