@@ -21,7 +21,7 @@ from workbench.trajectories import band_of, trajectory
 
 HOUSE = Path(__file__).parents[2]
 CACHE = HOUSE / ".cache" / "docs"
-UNSEEN = ("plots", "app", "cli", "report", "paper", "explorer", "study_report")
+UNSEEN = ("plots", "app", "cli", "report", "paper", "explorer", "study/report")
 """Beginnings of the names of parts that no number depends on: figures are drawn anew at every build."""
 CAPS = CapConfig.of(windows=(3,), percentiles={"default": (25, 75), "all": (25, 75)}, limit=48)
 """A small grid, with the two percentiles that are confused beside the two that are not."""
