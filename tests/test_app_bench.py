@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from app_study import HARM, PIRATE, small_study
@@ -21,8 +22,8 @@ from workbench.app.gauge import Scales, as_html, as_text
 from workbench.app.markup import conversation_html, live_html
 from workbench.app.notebook import python_lines
 from workbench.app.pages import conversation_page, trajectory_figure
-from workbench.app.readings import CAPPED, CONTROL, measured, tokens_of, trajectory_frame
-from workbench.app.settings import Settings
+from workbench.app.readings import CAPPED, CONTROL, measured, side_tokens, tokens_of, trajectory_frame
+from workbench.app.settings import OWN, Settings
 from workbench.app.streaming import Piece, Reading
 from workbench.controls import isotropic
 from workbench.conversations import Conversation
@@ -31,6 +32,7 @@ from workbench.interventions import Ablate, Add, Ceiling, Floor
 from workbench.matching import Task, done_by
 from workbench.organism.judge import read_response
 from workbench.published import export_published, import_published
+from workbench.trajectories import trajectory
 from workbench.transcripts import load_conversations
 
 CAP = Settings(persona=PIRATE, kind="floor", preset="recommended", seed=1)
@@ -247,6 +249,42 @@ def test_tokens_of_an_answer(bench, held):
         assert "token-map" in plots.token_map(tokens, bench.token_band(bench.layer(CAP)))
     with pytest.raises(DataError, match="there is no answer 9 of the left side"):
         tokens_of(held, bench, 9, LEFT, CAP)
+
+
+PLACES = [("all", OWN), ("all", OWN), ("generated", OWN), ("generated", OWN), ("content", LEFT), ("content", LEFT), ("last", OWN)]
+MIXED = [Settings(kind="floor", percentile=90, positions=positions, follow=follow, max_new_tokens=40) for positions, follow in PLACES]
+
+
+@pytest.fixture(scope="module")
+def mixed(bench):
+    """A conversation with other settings by the way, one exchange that nothing acted on, and the oldest forgotten at the end."""
+    talk = Dialogue()
+    for settings in (*MIXED, Settings(persona=PIRATE, max_new_tokens=40)):
+        talk = bench.say(talk, "Act as the ghost. Who are you?", settings)
+    for _ in range(3):
+        talk = bench.say(talk, "Tell me of the sea. " * 50, MIXED[0].but(forget=True))
+    assert talk.path[-1].replies[RIGHT].forgotten > 0
+    return talk
+
+
+@pytest.mark.parametrize("side", [LEFT, RIGHT])
+def test_answers_that_are_read_together_are_as_if_read_alone(bench, mixed, side):
+    together = side_tokens(mixed, bench, side, CAP)
+    answered = [(place, one) for place, one in enumerate(mixed.path, 1) if side in one.replies]
+    assert together["exchange"].unique().tolist() == [place for place, _ in answered]
+    for place, one in answered:
+        alone, own = tokens_of(mixed, bench, one.number, side, CAP), together[together["exchange"] == place]
+        assert own["text"].tolist() == alone["text"].tolist()
+        for column in {"projection", "after"} & {*alone}:
+            np.testing.assert_allclose(own[column], alone[column], atol=2e-4)
+    assert (together["turn"] == 2 * together["exchange"] - 1).all()
+
+
+def test_few_passes_read_many_answers(bench, mixed, monkeypatch):
+    read = []
+    monkeypatch.setattr("workbench.app.readings.trajectory", lambda *a, **k: read.append(a) or trajectory(*a, **k))
+    side_tokens(mixed, bench, LEFT, CAP)
+    assert len(read) < len(mixed.path) / 2
 
 
 def test_the_band_says_whose_it_is(bench, run, organism):

@@ -23,11 +23,11 @@ def test_the_wheel_is_complete_and_runs(tmp_path):
         "data/jailbreaks.jsonl",
         "data/presets.json",
         "report/report.html.j2",
-            "app/page.js",
-            "app/page.css",
-            "app/conversation.html.j2",
-            "plots/explorer.js",
-            "plots/explorer.css",
+        "app/page.js",
+        "app/page.css",
+        "app/conversation.html.j2",
+        "plots/explorer.js",
+        "plots/explorer.css",
         "organism/checkpoint/base/model.safetensors",
     ):
         assert f"workbench/{name}" in names

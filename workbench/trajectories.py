@@ -20,6 +20,8 @@ from .models.projecting import CHUNK, Pass, Projected, Projector, windows_of
 TURN_COLUMNS = [
     "conversation", "turn", "exchange", "speaker", "layer", "direction", "projection", "n_tokens", "window", "cut", "text",
 ]  # fmt: skip
+TOKEN_COLUMNS = ["conversation", "turn", "exchange", "speaker", "layer", "direction", "n_tokens", "window", "cut"]
+"""What all tokens of a message have in common."""
 BY_TURN = ("prompt", "generated", "last")
 """Positions that mean something else for every answer: under such an intervention each answer takes a pass of its own."""
 
@@ -232,19 +234,19 @@ def _by_turn(
 def _by_token(
     model: HookedModel, talk: Conversation, text: Rendered, passes: Sequence[Pass], values: Projected, columns: list[tuple[int, str]]
 ) -> pd.DataFrame:
-    numbers, parts = exchanges_of(talk), []
+    numbers, words, shared, places = exchanges_of(talk), list[tuple[int, str]](), list[tuple](), list[tuple[int, slice]]()
     for turn, (said, place) in enumerate(zip(talk.turns, _places(text, passes), strict=True)):
         span = slice(place.start, place.end)
         pieces = pieces_of(model, text.ids[span])
         for i, (layer, name) in enumerate(columns):
-            frame = pd.DataFrame({"token": range(place.start, place.end), "text": pieces, "projection": values.before[i, span].numpy()})
-            if values.after is not None:
-                frame["after"] = values.after[i, span].numpy()
-            parts.append(frame.assign(
-                conversation=talk.name, turn=turn, exchange=numbers[turn], speaker=said.speaker, layer=layer, direction=name,
-                n_tokens=1, window=place.window, cut=place.cut, **talk.about,
-            ))  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
+            words += zip(range(place.start, place.end), pieces, strict=True)
+            shared += [(talk.name, turn, numbers[turn], said.speaker, layer, name, 1, place.window, place.cut)] * len(pieces)
+            places.append((i, span))
+    # One table of all rows: a table a message takes longer than a small model does.
+    sources = {"projection": values.before} | ({} if values.after is None else {"after": values.after})
+    found = {name: np.concatenate([source[i, span].numpy() for i, span in places]) for name, source in sources.items()}
+    frame = pd.DataFrame(words, columns=["token", "text"]).assign(**found)
+    return frame.join(pd.DataFrame(shared, columns=TOKEN_COLUMNS)).assign(**talk.about)
 
 
 def pieces_of(model: HookedModel, ids: Sequence[int]) -> list[str]:

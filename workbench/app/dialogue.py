@@ -140,6 +140,10 @@ class Dialogue:
             yield number
             number = self.exchanges[number].parent
 
+    def depth(self, number: int) -> int:
+        """How many exchanges lie between the beginning and this one, itself counted."""
+        return len([*self._up(self.exchange(number).number)])
+
     # -- changing -----------------------------------------------------------------------------------
     def say(self, message: str, settings: str = "", after: int | None = HERE) -> Dialogue:
         """Begin a new exchange behind the last one shown, or as another branch behind `after` (None: a new beginning).
@@ -205,7 +209,7 @@ class Dialogue:
         """The seed for an exchange: counted on from the first by its depth, and by a thousand for every branch before it."""
         siblings = self.siblings(number)
         same = [n for n in siblings[: siblings.index(number)] if self.exchanges[n].message == self.exchanges[number].message]
-        return first + len([*self._up(number)]) - 1 + 1000 * len(same)
+        return first + self.depth(number) - 1 + 1000 * len(same)
 
     # -- files --------------------------------------------------------------------------------------
     def to_json(self) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -23,7 +22,7 @@ from .dialogue import SIDES, Dialogue
 from .gauge import MORE_DARK, MORE_LIGHT, STYLE, Scales
 from .markup import NAMES, conversation_html
 from .notebook import python_lines
-from .readings import tokens_of, trajectory_frame
+from .readings import side_tokens, trajectory_frame
 from .settings import Settings
 
 TEMPLATE = Path(__file__).with_name("conversation.html.j2")
@@ -76,13 +75,9 @@ def _maps(dialogue: Dialogue, bench: Bench, settings: Settings) -> list[tuple[st
         return []
     found, band = [], bench.token_band(bench.layer(settings))
     for side in SIDES:
-        frames = []
-        for place, one in enumerate(dialogue.path, 1):
-            if side in one.replies and one.replies[side].text:
-                tokens = tokens_of(dialogue, bench, one.number, side, settings)
-                frames.append(tokens.assign(conversation=f"{dialogue.name}, {side}", exchange=place, turn=2 * place - 1))
-        if frames:
-            found.append((NAMES[side], Markup(plots.token_map_fragment(pd.concat(frames, ignore_index=True), band))))
+        tokens = side_tokens(dialogue, bench, side, settings)
+        if len(tokens):
+            found.append((NAMES[side], Markup(plots.token_map_fragment(tokens, band))))
     return found
 
 

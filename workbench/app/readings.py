@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import pandas as pd
 
@@ -11,9 +13,9 @@ from ..errors import DataError
 from ..interventions import Intervention
 from ..trajectories import TURN_COLUMNS, trajectory, within
 from .bench import Bench
-from .dialogue import LEFT, RIGHT, SIDES, Dialogue, Reply
+from .dialogue import LEFT, RIGHT, SIDES, Dialogue, Exchange
 from .settings import Settings
-from .streaming import Reading
+from .streaming import Reading, without_oldest
 
 AXIS = "axis"
 """What tables call the direction of the gauge."""
@@ -77,16 +79,18 @@ def measured(dialogue: Dialogue, bench: Bench, settings: Settings) -> Dialogue:
     layer = bench.layer(settings)
     if layer is None:
         return dialogue
-    for one in dialogue.path:
-        for side in SIDES:
-            reply = one.replies.get(side)
-            if reply is None or not reply.text or (reply.reading.layer == layer and reply.reading.before is not None):
-                continue
-            rows = _read(dialogue, bench, one.number, side, settings, "turn").iloc[-1]
-            after = float(rows["after"]) if "after" in rows else None
-            known = Reading(layer, float(rows["projection"]), after, int(rows["n_tokens"]), reply.reading.engaged, reply.reading.dose)
+    for side in SIDES:
+        unread = [one for one in _answered(dialogue, side) if not _is_read(one.replies[side].reading, layer)]
+        for one, rows in _read_all(dialogue, bench, unread, side, settings, "turn"):
+            row, reply = rows.iloc[-1], one.replies[side]
+            after = float(row["after"]) if "after" in rows else None
+            known = Reading(layer, float(row["projection"]), after, int(row["n_tokens"]), reply.reading.engaged, reply.reading.dose)
             dialogue = dialogue.answer(one.number, side, replace(reply, reading=known))
     return dialogue
+
+
+def _is_read(reading: Reading, layer: int) -> bool:
+    return reading.layer == layer and reading.before is not None
 
 
 def tokens_of(dialogue: Dialogue, bench: Bench, number: int, side: str, settings: Settings) -> pd.DataFrame:
@@ -97,27 +101,68 @@ def tokens_of(dialogue: Dialogue, bench: Bench, number: int, side: str, settings
     DataError
         Where there is no such answer, or nothing can be read.
     """
-    if not _reply(dialogue, number, side).text:
-        raise DataError("this answer holds no text to be read")
-    frame = _read(dialogue, bench, number, side, settings, "token")
-    return frame[frame["turn"] == frame["turn"].max()].reset_index(drop=True)
-
-
-def _reply(dialogue: Dialogue, number: int, side: str) -> Reply:
     if not 0 <= number < len(dialogue.exchanges) or side not in dialogue.exchanges[number].replies:
         raise DataError(f"there is no answer {number} of the {side} side")
-    return dialogue.exchanges[number].replies[side]
+    one = dialogue.exchanges[number]
+    if not one.replies[side].text:
+        raise DataError("this answer holds no text to be read")
+    [(_, rows)] = _read_all(dialogue, bench, [one], side, settings, "token")
+    return rows
 
 
-def _read(dialogue: Dialogue, bench: Bench, number: int, side: str, settings: Settings, by: str) -> pd.DataFrame:
-    """The trajectory of one answer's conversation, at the layer of `settings`, under what acted when the answer was written."""
+def side_tokens(dialogue: Dialogue, bench: Bench, side: str, settings: Settings) -> pd.DataFrame:
+    """All answers of a side along the branch that is shown, as :func:`tokens_of` gives one; ``exchange`` counts along the branch."""
+    places = {one.number: place for place, one in enumerate(dialogue.path, 1)}
+    read = _read_all(dialogue, bench, _answered(dialogue, side), side, settings, "token")
+    frames = [rows.assign(exchange=places[one.number], turn=2 * places[one.number] - 1) for one, rows in read]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _answered(dialogue: Dialogue, side: str) -> list[Exchange]:
+    """The exchanges of the shown branch that a side answered itself."""
+    return [one for one in dialogue.path if side in one.replies and one.replies[side].text]
+
+
+def _read_all(
+    dialogue: Dialogue, bench: Bench, answered: Sequence[Exchange], side: str, settings: Settings, by: str
+) -> Iterator[tuple[Exchange, pd.DataFrame]]:
+    """Answers with their rows of a trajectory at the layer of `settings`; those of one history are read in one pass."""
     layer = bench.layer(settings)
     if bench.model is None or bench.axis is None or bench.actor is None or layer is None:
         raise DataError("nothing can be read of a model on a server")
-    written = Settings.from_query(dialogue.exchanges[number].settings)
-    asked, _ = bench.asked(dialogue, number, side, written)
-    whole = replace(asked.plus("assistant", dialogue.exchanges[number].replies[side].text), name=f"{dialogue.name}, {side}")
-    acting: tuple[Intervention, ...] = bench.actor.interventions(written) if side == RIGHT else ()
-    frame = trajectory(bench.model, [whole], {AXIS: bench.axis}, layers=[layer], by=by, interventions=acting)
-    frame.attrs = {"model": bench.name}
-    return frame
+    for history, members in groupby(answered, lambda one: _history(dialogue, bench, one, side)):
+        own = list(members)
+        last = own[-1]
+        acting: tuple[Intervention, ...] = bench.actor.interventions(history.settings) if side == RIGHT else ()
+        # What was forgotten then, and not what would have to be now.
+        asked = without_oldest(dialogue.asked(last.number, side, history.system, history.settings.follow), history.forgotten)
+        whole = replace(asked.plus("assistant", last.replies[side].text), name=f"{dialogue.name}, {side}")
+        frame = trajectory(bench.model, [whole], {AXIS: bench.axis}, layers=[layer], by=by, interventions=acting)
+        frame = frame[frame["speaker"] == "assistant"]
+        for one in own:
+            rows = frame[frame["exchange"] == dialogue.depth(one.number) - history.forgotten].reset_index(drop=True)
+            rows.attrs = {"model": bench.name}
+            yield one, rows
+
+
+@dataclass(frozen=True)
+class _History:
+    """What decides how an answer is read; answers that agree in it stand in one conversation.
+
+    Attributes
+    ----------
+    alone
+        The number of an answer whose side does not read its own earlier ones: it stands in no other's conversation.
+    """
+
+    settings: Settings
+    system: str
+    forgotten: int
+    alone: int | None
+
+
+def _history(dialogue: Dialogue, bench: Bench, one: Exchange, side: str) -> _History:
+    written = Settings.from_query(one.settings)
+    apart = side == RIGHT and written.follow == LEFT
+    kept = written.acting.but(follow=written.follow) if side == RIGHT else Settings()
+    return _History(kept, bench.system_prompt(written), one.replies[side].forgotten, one.number if apart else None)

@@ -313,19 +313,27 @@ def fitting(model: HookedModel, conversation: Conversation, max_new_tokens: int 
         Where the last message alone is too long.
     """
     n_new = max_new_tokens or answer_tokens(model)
-    first = 1 if conversation.turns and conversation.turns[0].speaker == "system" else 0
-    begins = [i for i, turn in enumerate(conversation.turns) if turn.speaker == "user"]
 
-    def without(dropped: int) -> Conversation:
-        return replace(conversation, turns=conversation.turns[:first] + conversation.turns[begins[dropped] :])
+    def length(dropped: int) -> int:
+        return len(model.render(without_oldest(conversation, dropped), reply=True).ids)
 
     def fits(dropped: int) -> bool:
-        return len(model.render(without(dropped), reply=True).ids) + n_new <= model.context
+        return length(dropped) + n_new <= model.context
 
-    low, high = 0, len(begins) - 1  # the fewest exchanges to leave out lie between these two
+    # The fewest exchanges to leave out lie between these two.
+    low, high = 0, sum(turn.speaker == "user" for turn in conversation.turns) - 1
     if not fits(high):
-        check_room(model, len(model.render(without(high), reply=True).ids), n_new)
+        check_room(model, length(high), n_new)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle + 1, high)
-    return (conversation, 0) if low == 0 else (without(low), low)
+    return without_oldest(conversation, low), low
+
+
+def without_oldest(conversation: Conversation, n: int) -> Conversation:
+    """The conversation without so many of its oldest exchanges; the system prompt stays."""
+    if n == 0:
+        return conversation
+    first = 1 if conversation.turns[0].speaker == "system" else 0
+    begins = [i for i, turn in enumerate(conversation.turns) if turn.speaker == "user"]
+    return replace(conversation, turns=conversation.turns[:first] + conversation.turns[begins[n] :])
