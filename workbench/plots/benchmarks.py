@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 
 from ..errors import DataError
 from .exchanges import entry, once, records, round_values
+from .marks import head_panel, intervals
 from .theme import CAP, NEUTRAL, dress, need, one_line, present, safe
 
 ROW_PX, GAP_PX, TOP_PX, BOTTOM_PX = 48, 62, 112, 140
@@ -122,17 +123,11 @@ def _draw_panel(figure: go.Figure, rows: list[dict[str, Any]], number: int, cond
         figure.add_shape(rule, line={"color": NEUTRAL, "width": 1}, row=number, col=1)
     figure.update_yaxes(tickvals=[row["y"] for row in rows], ticktext=[_name(row) for row in rows], showgrid=False, row=number)
     figure.update_yaxes(range=[len(rows) - 0.45, -0.6], row=number)
-    above = {"x": 0, "xref": "x domain", "xanchor": "left", "y": 1, "yref": "y domain", "yanchor": "bottom", "yshift": 5}
-    figure.add_annotation(above, text=f"<b>{safe(condition)}</b>", showarrow=False, row=number, col=1)
+    head_panel(figure, condition, number)
 
 
 def _draw_marks(figure: go.Figure, rows: list[dict[str, Any]], number: int, name: str, marker: dict[str, Any]) -> None:
-    ends = [row for row in rows if not math.isnan(row["low"] + row["high"])]
-    x = [value for row in ends for value in (row["low"], row["high"], None)]
-    y = [value for row in ends for value in (row["y"], row["y"], None)]
-    text = [value for row in ends for value in (safe(row["task"]), safe(row["task"]), None)]
-    bars = go.Scatter(x=x, y=y, text=text, mode="lines", name=f"{name}, interval", line={"color": NEUTRAL, "width": 1.6})
-    figure.add_trace(bars.update(hoverinfo="skip", showlegend=False), row=number, col=1)
+    figure.add_trace(intervals(rows, "y", name, word="task", line={"color": NEUTRAL, "width": 1.6}), row=number, col=1)
     hover = [f"<b>{safe(row['task'])}</b> {safe(row['metric'])}<br>{_said(row)}" for row in rows]
     points = go.Scatter(
         x=[row["relative"] for row in rows], y=[row["y"] for row in rows], mode="markers", name=name, showlegend=False,

@@ -32,6 +32,7 @@ from .exchanges import (
     write_counts,
 )
 from .line import stack_levels
+from .marks import intervals
 from .steering import estimate, percent_ticks
 from .theme import CATEGORIES, NEUTRAL, dress, need, new_figure, one_line, present, safe
 
@@ -169,12 +170,8 @@ def drift_harm(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
 
 
 def _draw_rates(figure: go.Figure, rows: list[dict[str, Any]], name: str, look: Look, symbol: str) -> None:
-    ends = [row for row in rows if not math.isnan(row["low"] + row["high"])]
-    x = [value for row in ends for value in (row["projection"], row["projection"], None)]
-    y = [value for row in ends for value in (row["low"], row["high"], None)]
     group = {"legendgroup": safe(name), "line": {"color": look.colour, "width": 1.4}}
-    bars = go.Scatter(x=x, y=y, mode="lines", name=f"{safe(name)}, interval", hoverinfo="skip", showlegend=False, opacity=0.75, **group)
-    figure.add_trace(bars)
+    figure.add_trace(intervals(rows, "projection", safe(name), upright=True, opacity=0.75, **group))
     hover = [
         f"<b>{safe(name)}</b>, bin {safe(r['bin'])}<br>complied with: {estimate(r['rate'], r['low'], r['high'])}"
         + (f"<br>n = {int(r['n']):,}" if present(r["n"]) else "")

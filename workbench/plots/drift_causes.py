@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 
 from ..errors import DataError
 from .exchanges import UNITS, decimals, entry, once, records
+from .marks import head_panel, intervals
 from .steering import percent
 from .theme import ASSISTANT, FAR, NEUTRAL, dress, need, new_figure, present, safe, wrapped
 
@@ -99,13 +100,7 @@ def _draw_side(figure: go.Figure, rows: list[dict[str, Any]], name: str, colour:
     """Points of one side and, as lines of their own, their intervals."""
     if not rows:
         return
-    ends = [row for row in rows if not math.isnan(row["low"] + row["high"])]
-    x = [value for row in ends for value in (row["low"], row["high"], None)]
-    y = [value for row in ends for value in (row["y"], row["y"], None)]
-    text = [value for row in ends for value in (safe(row["name"]), safe(row["name"]), None)]
-    line = {"color": colour, "width": 2}
-    bars = go.Scatter(x=x, y=y, text=text, mode="lines", name=f"{name}, interval", line=line, hoverinfo="skip", showlegend=False)
-    figure.add_trace(bars.update(legendgroup=name))
+    figure.add_trace(intervals(rows, "y", name, word="name", legendgroup=name, line={"color": colour, "width": 2}))
     hover = [
         f"<b>{wrapped(row['name'])}</b><br>{row['lines'][-1]}<br>mean change {decimals(row['mean'])} "
         f"[{decimals(row['low'])}, {decimals(row['high'])}]"
@@ -211,18 +206,11 @@ def _draw_target(figure: go.Figure, rows: list[dict[str, Any]], number: int, mod
     figure.add_shape(zero, line={"color": NEUTRAL, "width": 1.2}, row=number, col=1)
     names = [wrapped(name, 16) for name in models]
     figure.update_yaxes(tickvals=list(range(len(models))), ticktext=names, range=[len(models) - 0.45, -0.55], showgrid=False, row=number)
-    above = {"x": 0, "xref": "x domain", "xanchor": "left", "y": 1, "yref": "y domain", "yanchor": "bottom", "yshift": 5}
-    figure.add_annotation(above, text=f"<b>{safe(TARGETS.get(target, target))}</b>", showarrow=False, row=number, col=1)
+    head_panel(figure, TARGETS.get(target, target), number)
 
 
 def _draw_shares(figure: go.Figure, rows: list[dict[str, Any]], number: int, title: str, marker: dict[str, Any]) -> None:
-    ends = [row for row in rows if not math.isnan(row["low"] + row["high"])]
-    x = [value for row in ends for value in (row["low"], row["high"], None)]
-    y = [value for row in ends for value in (row["y"], row["y"], None)]
-    text = [value for row in ends for value in (safe(row["model"]), safe(row["model"]), None)]
-    line = {"color": marker["color"], "width": 1.6}
-    bars = go.Scatter(x=x, y=y, text=text, mode="lines", name=f"{title}, interval", line=line, hoverinfo="skip", showlegend=False)
-    figure.add_trace(bars, row=number, col=1)
+    figure.add_trace(intervals(rows, "y", title, word="model", line={"color": marker["color"], "width": 1.6}), row=number, col=1)
     hover = [
         f"<b>{wrapped(row['model'])}</b><br>{wrapped(row['folds'])}<br>R² {decimals(row['r2'])}"
         + ("" if math.isnan(row["low"] + row["high"]) else f" [{decimals(row['low'])}, {decimals(row['high'])}]")

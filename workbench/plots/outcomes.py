@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from .marks import intervals
 from .steering import estimate, percent_ticks
 from .theme import CAP, CATEGORIES, NEUTRAL, dress, need, numbers, one_line, present, safe, wrapped
 
@@ -95,12 +96,10 @@ def _draw(figure: go.Figure, rows: list[dict[str, Any]], y: int, place: tuple[in
     if not known:
         return
     colour, symbol = LOOKS.get(str(known[0]["kind"]), OTHER)
-    ends = [row for row in known if not math.isnan(row["low"] + row["high"])]
-    x = [value for row in ends for value in (row["low"], row["high"], None)]
     name = safe(known[0]["condition"])
     group = {"legendgroup": name, "showlegend": False}
-    bars = go.Scatter(x=x, y=[v for _ in ends for v in (y, y, None)], mode="lines", name=f"{name}, interval", hoverinfo="skip", **group)
-    figure.add_trace(bars.update(line={"color": colour, "width": 1.3}, opacity=0.75 if len(known) == 1 else 0.4), *place)
+    style = {"legendgroup": name, "line": {"color": colour, "width": 1.3}, "opacity": 0.75 if len(known) == 1 else 0.4}
+    figure.add_trace(intervals([row | {"y": y} for row in known], "y", name, **style), *place)
     hover = [
         f"<b>{safe(r['member'])}</b><br>{estimate(r['rate'], r['low'], r['high'])}"
         + (f"<br>n = {int(r['n']):,}" if present(r["n"]) else "")

@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..errors import DataError
+from .marks import intervals
 from .theme import CATEGORIES, NEUTRAL, need, new_figure, numbers, one_line, present, safe, wrapped
 
 SHADE = "rgba(134, 140, 150, 0.20)"
@@ -160,10 +161,8 @@ def _draw(figure: go.Figure, line: list[dict[str, Any]], series: Series) -> None
 
 def _bars(rows: list[dict[str, Any]], name: str, **style: Any) -> go.Scatter:
     """The intervals of a line, upright."""
-    shown = [row for row in rows if not math.isnan(row["rate"] + row["low"] + row["high"])]
-    x = [value for row in shown for value in (row["strength"], row["strength"], None)]
-    y = [value for row in shown for value in (row["low"], row["high"], None)]
-    return go.Scatter(x=x, y=y, mode="lines", name=f"{name}, interval", hoverinfo="skip", showlegend=False, **style)
+    shown = [row for row in rows if not math.isnan(row["rate"])]
+    return intervals(shown, "strength", name, upright=True, **style)
 
 
 def _draw_controls(figure: go.Figure, rows: list[dict[str, Any]]) -> None:
