@@ -21,10 +21,10 @@ import torch
 from extraction import build
 from interventions import PROMPT, _Tokenizer
 
-from workbench.app.bench import SLICE
+from workbench.app.bench import SLICE, in_turn
 from workbench.app.dialogue import LEFT, RIGHT, Dialogue, Reply
 from workbench.app.markup import conversation_html
-from workbench.app.streaming import Stream, fitting, in_turn
+from workbench.app.streaming import Stream, fitting
 from workbench.conversations import Conversation
 from workbench.directions import Direction
 from workbench.interventions import Floor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 from workbench.models.loading import load_model
@@ -23,3 +24,8 @@ def small_study(folder: Path, calibrated: bool = True) -> Run:
         config = CapConfig.of(windows=(4,), percentiles={"default": (90,)}, positions=("all",), limit=60)
         calibrate_step(run, Lazy(run, model), lambda step, done, total: None, config)
     return run
+
+
+def new_name() -> str:
+    """A name as a tab makes it up."""
+    return secrets.token_hex(16)

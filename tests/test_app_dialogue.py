@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from app_study import new_name
 
 from workbench.app.dialogue import FORMAT, LEFT, LONGEST, RIGHT, Dialogue, Reply
 from workbench.app.line import Line
-from workbench.app.sessions import KEPT, Sessions, new_name
+from workbench.app.sessions import KEPT, Sessions
 from workbench.app.settings import Settings
 from workbench.app.streaming import Reading
 from workbench.conversations import Conversation

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from app_study import HARM, PIRATE, small_study
+from app_study import HARM, PIRATE, new_name, small_study
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
@@ -16,7 +16,6 @@ from workbench.app.bench import Bench
 from workbench.app.dialogue import Dialogue
 from workbench.app.files import FILES
 from workbench.app.server import COOKIE, _routes, clean, free_port, is_local, make_app, serve
-from workbench.app.sessions import new_name
 from workbench.app.settings import Settings
 from workbench.app.ui import build
 from workbench.app.ui_chat import ChatEvents

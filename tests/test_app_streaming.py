@@ -10,7 +10,8 @@ import pytest
 import torch
 from architectures import FAMILIES, build, tokenizer
 
-from workbench.app.streaming import STOPPED, Readable, Stream, fitting, in_turn, stream
+from workbench.app.bench import in_turn
+from workbench.app.streaming import STOPPED, Readable, Stream, fitting, stream
 from workbench.conversations import Conversation
 from workbench.directions import Direction
 from workbench.errors import DataError

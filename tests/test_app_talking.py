@@ -5,11 +5,11 @@ import threading
 import time
 
 import pytest
-from app_study import HARM, PIRATE, small_study
+from app_study import HARM, PIRATE, new_name, small_study
 
 from workbench.app.bench import Bench, open_bench
 from workbench.app.dialogue import LEFT, RIGHT, Dialogue
-from workbench.app.sessions import Sessions, new_name
+from workbench.app.sessions import Sessions
 from workbench.app.settings import Settings
 from workbench.app.talking import Talking, restored, safely
 from workbench.app.ui_keep import loaded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -166,6 +166,18 @@ class Bench:
         return answering.dialogue
 
 
+def in_turn(streams: Sequence[Stream | Remote], seconds: float = SLICE) -> Iterator[tuple[Piece, ...]]:
+    """Several answers of one model at the same time, each written for so long in its turn.
+
+    Yields
+    ------
+    tuple of Piece
+        Of every stream, after each round; the last when all are done.
+    """
+    while any(one.answer is None for one in streams):
+        yield tuple(one.advance(seconds) for one in streams)
+
+
 class Answering:
     """Both sides' answers to the last exchange of a dialogue, while they are written.
 
@@ -198,8 +210,8 @@ class Answering:
     def __iter__(self) -> Iterator[dict[str, Piece]]:
         """Write; gives each side's piece after every round. Whoever leaves off early stops both."""
         try:
-            while any(one.answer is None for one in self._streams.values()):
-                yield {side: one.advance(SLICE) for side, one in self._streams.items()}
+            for pieces in in_turn([*self._streams.values()]):
+                yield dict(zip(self._streams, pieces, strict=True))
         finally:
             self.stop()
 

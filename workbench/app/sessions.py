@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -128,8 +127,3 @@ class Sessions:
         """
         session = self.get(name)
         return session, "" if session.dialogue.exchanges or not copy else session.take(copy)
-
-
-def new_name() -> str:
-    """A name as a tab makes it up: nobody can guess it."""
-    return secrets.token_hex(16)

@@ -198,18 +198,6 @@ def stream(model: HookedModel, conversation: Conversation | str | Sequence, *arg
     return Stream(model, conversation, *args, **settings)
 
 
-def in_turn(streams: Sequence[Stream], seconds: float = 0.06) -> Iterator[tuple[Piece, ...]]:
-    """Several answers of one model at the same time, each written for so long in its turn.
-
-    Yields
-    ------
-    tuple of Piece
-        Of every stream, after each round; the last when all are done.
-    """
-    while any(one.answer is None for one in streams):
-        yield tuple(one.advance(seconds) for one in streams)
-
-
 class _Gauge:
     """Projections of the tokens of one answer, as cheaply as can be: read off as they are written, added up when somebody looks."""
 
