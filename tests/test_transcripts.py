@@ -195,7 +195,7 @@ def test_the_sequence(tmp_path):
 
 # -- what is left out ---------------------------------------------------------------------------------
 ONLY = "; only text of system, user and assistant is read"
-JOIN = ", which most chat templates refuse; join=True joins neighbouring messages of one speaker with a blank line"
+JOIN = ", which most chat templates refuse; join=True, or --join, joins neighbouring messages of one speaker with a blank line"
 ONE, TWO, TALK = [("user", "a")], [("user", "a"), ("assistant", "b")], messages()
 LEFT_OUT: dict[str, tuple[object, str]] = {
     "a narrator": (messages([*TWO, ("narrator", "x")]), f"message 3 is spoken by 'narrator'{ONLY}"),

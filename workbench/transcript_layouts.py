@@ -228,7 +228,7 @@ def _turns(said: list[tuple[str, str]], join: bool) -> tuple[Turn, ...]:
         if len(texts) > 1 and not join:
             raise Unreadable(
                 f"messages {number} and {number + 1} are both by the {speaker}, which most chat templates refuse; "
-                "join=True joins neighbouring messages of one speaker with a blank line"
+                "join=True, or --join, joins neighbouring messages of one speaker with a blank line"
             )
         turns.append(Turn(speaker, "\n\n".join(texts)))
         number += len(texts)
