@@ -124,7 +124,7 @@ def test_a_run_is_opened_again(tmp_path):
 
 def test_other_settings_are_refused(tmp_path):
     create_run(tmp_path / "run", {"model": "m", "seed": 0}).record("rollouts", n=1)
-    with pytest.raises(RunError, match=r"other settings \(seed 0, now 1\): choose another folder"):
+    with pytest.raises(RunError, match=r"other settings \(seed 0, now 1\): give the same ones to go on, or choose another folder"):
         create_run(tmp_path / "run", {"model": "m", "seed": 1})
 
 

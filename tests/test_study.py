@@ -16,10 +16,11 @@ from safetensors.torch import load_file, save_file
 
 from workbench.directions import role_vectors
 from workbench.errors import DataError, RunError
+from workbench.models.loading import load_model
 from workbench.organism import CHECKPOINT
 from workbench.persona_space import PersonaSpace
 from workbench.store import create_run, open_run
-from workbench.study.config import Lazy, StudyConfig
+from workbench.study.config import Lazy, StudyConfig, may_change
 from workbench.study.main import found, make_plan, run_study
 from workbench.study.origins import origins_step
 from workbench.study.report import role_table, study_figures
@@ -287,3 +288,79 @@ def test_no_prompt_fits_is_said_before_the_work_starts(test_models, tmp_path):
         (roles / f"r{i}.json").write_text(json.dumps({"name": f"r{i}", "prompts": ["verse after verse " * 100]}))
     with pytest.raises(DataError, match="no prompt fits tinytalk: the shortest takes"):
         run_study(str(test_models / "tinytalk"), tmp_path / "run", roles=str(roles))
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole.folder, folder)
+    return folder
+
+
+def test_other_answers_are_labelled_and_read_again(copy, whole, monkeypatch):
+    """A server may answer otherwise when a damaged part is asked for again."""
+    import workbench.served as served
+    from workbench.models.extraction import extract
+
+    run = open_run(copy)
+    run.study["steps"]["calibrate"] = {"state": "done"}
+    run.save()
+    (copy / "rollouts" / "part-00001.parquet").write_bytes(b"garbage")
+    written = served.run_batch
+
+    def otherwise(model, plan, number):
+        ids = model.tokenizer("I cannot tell.", add_special_tokens=False)["input_ids"]
+        frame = written(model, plan, number)
+        return frame.assign(response="I cannot tell.", response_ids=[ids] * len(frame), n_tokens=len(ids))
+
+    monkeypatch.setattr(served, "run_batch", otherwise)
+    again = run_study("organism", copy, **SMALL)
+    other = again.rollouts[again.rollouts["response"] == "I cannot tell."].reset_index(drop=True)
+    assert 0 < len(other) < 42
+    assert dict(zip(other["row"], other["label"], strict=True)) != _labels(whole, other["row"])
+    kept = again.activations()
+    kept = kept.take([list(kept.rows["row"]).index(row) for row in other["row"]])
+    assert torch.allclose(kept.values, extract(load_model("organism"), other).values, atol=1e-4)
+    assert not again.is_done("calibrate")
+    assert "void (calibrate)" in json.dumps(again.study["steps"]["axis"]["notes"])
+    assert json.dumps(again.study["steps"]).count("part-00001.parquet was damaged") == 1
+
+
+def _labels(run, rows):
+    return run.rollouts.set_index("row")["label"].loc[list(rows)].to_dict()
+
+
+@pytest.mark.parametrize("folder", ["rollouts", "judgements", "activations"])
+@pytest.mark.parametrize("line", [0, -1])
+def test_a_lost_line_of_the_record_is_noticed_and_made_anew(copy, whole, folder, line):
+    manifest = copy / folder / "parts.jsonl"
+    lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines[line] = "#" + lines[line][1:]
+    manifest.write_text("".join(lines), encoding="utf-8")
+    with pytest.raises(RunError, match=f"{folder} records .* parts, and .* were made: run the study again"):
+        open_run(copy).activations()
+    run_study("organism", copy, **SMALL)
+    assert tables(copy) == tables(whole.folder)
+
+
+@pytest.mark.parametrize(
+    ("begun", "name", "was", "now", "allowed"),
+    [
+        ((), "layers", [99], [1], True),
+        (("rollouts", "judge"), "layers", [99], [1], True),
+        (("rollouts", "judge", "extract"), "layers", [2], [1], False),
+        (("rollouts",), "judge_model", "misspelt", "right", True),
+        (("rollouts", "judge"), "judge_model", "one", "another", False),
+        (("rollouts",), "endpoint", "http://a/v1", "http://b/v1", True),
+        (("rollouts",), "endpoint", "http://a/v1", None, False),
+        (("rollouts",), "endpoint", None, "http://a/v1", False),
+        (("rollouts", "judge"), "judge", "http://a/v1", None, False),
+        (("rollouts", "judge", "extract"), "judge_budget", 5, 9, True),
+        (("rollouts",), "roles", 9, 10, False),
+    ],
+)
+def test_settings_may_change_until_they_are_asked_for(tmp_path, begun, name, was, now, allowed):
+    run = create_run(tmp_path / "run", {name: was})
+    for step in begun:
+        run.study["steps"][step] = {"state": "running"}
+    assert may_change(run, name, was, now) is allowed

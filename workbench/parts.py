@@ -17,6 +17,7 @@ from .journal import Journal
 from .tensorfile import FORMAT, tensor_bytes, write_bytes
 
 MANIFEST = "parts.jsonl"
+NAME_BYTES = 120
 
 
 class Parts:
@@ -60,6 +61,8 @@ class Parts:
         """The bytes of one file of a part; an error where they are not what was written."""
         path = self._path(number, suffix)
         content = path.read_bytes() if path.exists() else b""
+        if str(number) not in self._manifest:
+            raise RunError(f"{self.folder / MANIFEST} has lost part {number}: run the study again with the same command")
         if hashlib.sha256(content).hexdigest() != self._manifest[str(number)][suffix]:
             raise RunError(f"{path} is damaged: run the study again with the same command, and only this part is made anew")
         return content
@@ -68,9 +71,16 @@ class Parts:
         """A part that holds a table."""
         return pd.read_parquet(io.BytesIO(self.read(number, suffix)))
 
-    def is_whole(self) -> bool:
-        """Whether every recorded part is as it was written; damaged ones are set aside."""
-        return len(self) > 0 and not self.missing([self._manifest[name]["rows"] for name in sorted(self._manifest, key=int)])
+    def is_whole(self, n: int | None = None) -> bool:
+        """Whether every recorded part is as it was written, and there are `n` (where given); damaged ones are set aside."""
+        keys = [self._manifest[name]["rows"] for name in sorted(self._manifest, key=int)]
+        return len(keys) > 0 and not self.missing(keys) and n in (None, len(keys))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what all parts hold."""
+        entries = [sorted(self._manifest[name].items()) for name in sorted(self._manifest, key=int)]
+        return hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self._manifest)
@@ -89,7 +99,8 @@ class Parts:
             if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
                 if path.exists():
                     path.replace(path.with_name(f"damaged-{path.name}"))
-                self.set_aside.append(str(path))
+                if str(path) not in self.set_aside:
+                    self.set_aside.append(str(path))
                 return False
         return True
 
@@ -128,6 +139,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def folder_name(condition: str) -> str:
-    """A condition's name as a folder's: readable, and different for different names."""
+    """A condition's name as a folder's: readable, short enough for any disk, and different for different names."""
     plain = "-".join("".join(c if c.isalnum() else " " for c in condition).split())
-    return f"{plain}-{hashlib.sha256(condition.encode()).hexdigest()[:6]}"
+    short = plain.encode()[:NAME_BYTES].decode(errors="ignore")
+    return f"{short}-{hashlib.sha256(condition.encode()).hexdigest()[:6]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,22 @@ class Run:
         """The parts of a step's output."""
         return Parts(self.folder / step)
 
+    def whole_parts(self, step: str, folder: str = "") -> Parts:
+        """The parts of a step that is done, none of them lost.
+
+        Raises
+        ------
+        RunError
+            Where the step is not done, or there are fewer parts than it made.
+        """
+        made, parts = self._need(step).get("parts"), self.parts(folder or step)
+        if made is not None and len(parts) != made:
+            raise RunError(
+                f"{parts.folder} records {len(parts)} parts, and {made} were made: run the study again with the same command, and only "
+                "what is lost is made anew"
+            )
+        return parts
+
     def _need(self, step: str) -> dict[str, Any]:
         if not self.is_done(step):
             raise RunError(f"{self.folder} has no {step} yet: run `workbench {step} {self.folder}` (or the whole study again)")
@@ -86,8 +102,7 @@ class Run:
 
     def table(self, step: str) -> pd.DataFrame:
         """A table kept in Parquet parts, in the order of the plan."""
-        self._need({"judgements": "judge"}.get(step, step))
-        parts = self.parts(step)
+        parts = self.whole_parts({"judgements": "judge"}.get(step, step), step)
         frame = pd.concat([parts.frame(i) for i in range(len(parts))], ignore_index=True)
         return frame.sort_values("row", key=lambda rows: rows.map(self._order())).reset_index(drop=True)
 
@@ -109,7 +124,7 @@ class Run:
                 f"{self.folder} is a large study and kept the vectors of a sample only: run it with --keep-layers to keep all at "
                 "chosen layers"
             )
-        parts = self.parts("activations")
+        parts = self.whole_parts("extract", "activations")
         rows = pd.concat([parts.frame(i, "single.parquet") for i in range(len(parts))], ignore_index=True)
         values = torch.cat([load_tensors(parts.read(i, "single.safetensors"))["values"] for i in range(len(parts))])
         return self._in_order(rows, values, Site.from_dict(facts["site"]).with_layers(tuple(facts["single"])))
@@ -119,7 +134,7 @@ class Run:
         return self._activations("group") if self._need("extract")["kept"] == "sample" else None
 
     def _activations(self, kind: str) -> Activations:
-        facts, parts = self._need("extract"), self.parts("activations")
+        facts, parts = self._need("extract"), self.whole_parts("extract", "activations")
         tables, tensors = [], []
         for number in range(len(parts)):
             table = parts.frame(number)
@@ -201,13 +216,17 @@ class Run:
         return path
 
 
-def create_run(folder: str | Path, config: dict[str, Any], free: Sequence[str] = ()) -> Run:
+MayChange = Callable[["Run", str, Any, Any], bool]
+"""Of a run, a setting, what it was and what it is now: whether the run may go on with it."""
+
+
+def create_run(folder: str | Path, config: dict[str, Any], may_change: MayChange = lambda run, name, was, now: False) -> Run:
     """A new run folder, or the one that is there where its configuration is the same.
 
     Parameters
     ----------
-    free
-        Settings that say how, not what: they may differ from those of the folder, which takes the new ones.
+    may_change
+        Which settings may differ from those of the folder, which then takes the new ones; none where not given.
 
     Raises
     ------
@@ -222,11 +241,13 @@ def create_run(folder: str | Path, config: dict[str, Any], free: Sequence[str] =
         if not run.study["steps"]:  # nothing was done under the old settings: a mistake may be mended in place
             run.study["config"] = config
             run.save()
-        changed = [k for k in sorted({*config, *run.config} - {*free}) if config.get(k) != run.config.get(k)]
-        if changed:
-            was = ", ".join(f"{k} {run.config.get(k)!r}, now {config.get(k)!r}" for k in changed[:3])
-            raise RunError(f"{folder} holds a study with other settings ({was}): choose another folder with --out")
-        run.study["config"] |= {k: config[k] for k in free if k in config}
+        changed = [k for k in sorted({*config, *run.config}) if config.get(k) != run.config.get(k)]
+        if fixed := [k for k in changed if not may_change(run, k, run.config.get(k), config.get(k))]:
+            was = ", ".join(f"{k} {run.config.get(k)!r}, now {config.get(k)!r}" for k in fixed[:3])
+            raise RunError(
+                f"{folder} holds a study with other settings ({was}): give the same ones to go on, or choose another folder with --out"
+            )
+        run.study["config"] |= {k: config[k] for k in changed}
         return run
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} is not empty and holds no study: choose another folder with --out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -74,7 +75,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what stopped the writing is what is said
+            partial.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> RunError:

@@ -85,10 +85,11 @@ def _choose(
     choices = recommend(table, settings, baseline)
     if choices:
         return choices, None, []
+    line = no_cap_line(len(settings))
     if not baseline["compliance"]:
         line = untested_line("without a cap the model complies with no jailbreak of the tuning half: there is nothing to prevent")
-        return [], line, [f"Calibration: {line.evidence}; no cap is recommended."]
-    line = no_cap_line(len(settings))
+    elif not baseline["right"]:
+        line = untested_line("without a cap the model has no right answer on the tuning half: what a cap costs cannot be seen")
     return [], line, [f"Calibration: {line.evidence}; no cap is recommended."]
 
 

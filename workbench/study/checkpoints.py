@@ -87,7 +87,7 @@ def checkpoints_found(run: Run) -> str:
 
 
 def _load(run: Run, name: str, chat: HookedModel) -> HookedModel:
-    """Another model, with the run's template where it has none of its own: both must read the same text."""
+    """Another model with the run's template, whatever its own is: both must read the same text."""
     config = run.config
     return load_model(name, dtype=config["dtype"], device=config["device"], chat_template=str(chat.chat_format.template))
 

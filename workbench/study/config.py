@@ -33,9 +33,9 @@ class StudyConfig(BaseModel):
     samples: int = Field(1, ge=1, description="answers to each prompt and question")
     default_rollouts: int | None = Field(96, ge=1)
     seed: int = 0
-    layers: tuple[int, ...] | None = None
+    layers: tuple[int, ...] | None = Field(None, min_length=1)
     keep_layers: tuple[int, ...] | None = Field(
-        None, description="blocks at which every response's vector is kept, however large the study"
+        None, min_length=1, description="blocks at which every response's vector is kept, however large the study"
     )
     max_new_tokens: int | None = Field(None, ge=1)
     temperature: float = Field(0.7, ge=0)
@@ -60,11 +60,25 @@ class StudyConfig(BaseModel):
         return config
 
 
-HOW = ("endpoint", "concurrency", "judge", "judge_budget")
-"""Settings that may change when a study is continued: where answers come from, not which."""
+HOW = ("concurrency", "judge_budget")
+"""Settings that may change whenever a study is continued."""
+WHERE = ("endpoint", "judge")
+"""The same server may have another address; a server may not stand in for the model, nor the model for a server."""
+BEFORE = {
+    "endpoint": "rollouts", "endpoint_model": "rollouts", "judge": "judge", "judge_model": "judge",
+    "layers": "extract", "keep_layers": "extract",
+}  # fmt: skip
+"""Setting -> the first step that asks for it: until that has begun, a mistake may be mended."""
 
 FULL = {"roles": None, "questions": None, "prompts": 5, "default_rollouts": None}
 """The settings of ``--full``: the whole library."""
+
+
+def may_change(run: Run, name: str, was: Any, now: Any) -> bool:
+    """Whether a study may go on with another value of a setting."""
+    if name in HOW or (name in WHERE and was and now):
+        return True
+    return name in BEFORE and BEFORE[name] not in run.study["steps"]
 
 
 def endpoint_of(config: StudyConfig) -> Endpoint | None:
@@ -79,7 +93,7 @@ def llm_judge_of(run: Run, rubric: Rubric, subjects: Mapping[str, Mapping[str, s
     config = StudyConfig.of(**run.config)
     if config.judge is None:
         return None
-    server = Endpoint(config.judge, config.judge_model or "", concurrency=config.concurrency)
+    server = Endpoint(config.judge, config.judge_model or "", concurrency=config.concurrency, option="--judge-model")
     return LLMJudge(server, rubric, subjects, run.folder / step / "verdicts.jsonl", config.judge_budget)
 
 

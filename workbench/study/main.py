@@ -36,9 +36,10 @@ from ..served import template_note, write_answers
 from ..store import Run, create_run, save_activations
 from ..sweeps import sweep_layers
 from ..tensorfile import write_bytes
-from .config import HOW, Lazy, StudyConfig, endpoint_of, llm_judge_of
+from .config import Lazy, StudyConfig, endpoint_of, llm_judge_of, may_change
 from .costs import cost_of
 from .report import headline, write_report
+from .standing import inputs, outdated, stands
 from .words import keep_words, words_of
 
 log = logging.getLogger("workbench")
@@ -58,7 +59,11 @@ def run_study(model: Any = "organism", out: str | Path | None = None, watch: Wat
     watch
         Called as rows get done.
     **settings
-        Fields of :class:`StudyConfig`.
+        What decides the outcome: ``roles`` and ``questions`` (how many, a folder or file, all where None), ``prompts``, ``samples``,
+        ``default_rollouts``, ``seed``, ``layers`` (blocks to read, all where None), ``keep_layers``, ``max_new_tokens``,
+        ``temperature``, ``top_p``, ``batch_size``; the model's ``revision, dtype, device, chat_template, trust_remote_code``; and
+        the servers' ``endpoint, endpoint_model, judge, judge_model, judge_budget, concurrency``. The options of ``workbench study``
+        are these with their defaults.
 
     Returns
     -------
@@ -67,7 +72,7 @@ def run_study(model: Any = "organism", out: str | Path | None = None, watch: Wat
     """
     name = model.name if isinstance(model, HookedModel) else str(model)
     config = StudyConfig.of(model=name, **settings)
-    run = create_run(out or default_folder(name), config.model_dump(mode="json"), HOW)
+    run = create_run(out or default_folder(name), config.model_dump(mode="json"), may_change)
     loaded = Lazy(run, model if isinstance(model, HookedModel) else None)
     for step in STEPS.values():
         step(run, loaded, watch or (lambda step, done, total: None))
@@ -104,20 +109,23 @@ def make_plan(run: Run, model: HookedModel) -> Plan:
 def rollouts_step(run: Run, model: Lazy, watch: Watch) -> None:
     """Generate what the plan asks for and is not there yet."""
     parts = run.parts("rollouts")
-    if run.is_done("rollouts") and parts.is_whole():
+    if parts.is_whole(run.study["steps"].get("rollouts", {}).get("parts")) and stands(run, "rollouts"):
         return
     server = endpoint_of(StudyConfig.of(**run.config))
-    plan = make_plan(run, model.reader() if server else model())
+    reader = model.reader() if server else model()
+    _check_layers(run, reader)
+    plan = make_plan(run, reader)
     write_bytes(run.folder / "rollouts" / "plan.parquet", parquet_bytes(plan.rows))
     run.study["steps"].setdefault("rollouts", {"state": "running"})
     if not server:
         run.study["weights"] = model().weights
     run.save()
-    reader = model.reader() if server else model()
     log.info(cost_of(plan, model, StudyConfig.of(**run.config)))
     write_answers(plan, parts, reader, server, watch)
+    parts.keep(len(plan.batches))
     run.study["preset"] = asdict(preset_for(reader.name, reader.n_layers))
     facts = {"n": len(plan.rows), "notes": [*plan.notes, *_set_aside(parts)], "max_new_tokens": plan.max_new_tokens}
+    facts |= {"parts": len(parts), "inputs": inputs(run, "rollouts")}
     run.record("rollouts", **facts)
     table = run.table("rollouts")
     facts["notes"] += template_note(table)
@@ -127,7 +135,7 @@ def rollouts_step(run: Run, model: Lazy, watch: Watch) -> None:
 def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
     """Label the responses with the judge that comes with the model; None where there is none."""
     parts = run.parts("judgements")
-    if run.is_done("judge") and parts.is_whole():
+    if parts.is_whole(run.study["steps"].get("judge", {}).get("parts")) and stands(run, "judge"):
         return
     rollouts = run.table("rollouts")
     known = run.study["library"]["roles"].items()
@@ -142,13 +150,15 @@ def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
     for number in parts.missing(keys):
         parts.write(number, keys[number], {"parquet": parquet_bytes(judgements(chunks[number], judge))})
         watch("judge", min(512 * (number + 1), len(rollouts)), len(rollouts))
-    run.record("judge", judge=name, notes=_set_aside(parts))
+    parts.keep(len(chunks))
+    facts = {"judge": name, "parts": len(parts), "inputs": inputs(run, "judge")}
+    run.record("judge", **facts, notes=_set_aside(parts))
     table = run.table("judgements")
     compare_with_rules(run, model.reader())
     counts = {str(label): int((table["label"] == label).sum()) for label in range(4)} if judge else {}
     run.record(
         "judge",
-        judge=name,
+        **facts,
         labels=counts,
         unread=int((table["label"].isna() & (table["reason"] != UNASKED)).sum()),
         notes=[*notes, *_set_aside(parts)],
@@ -158,7 +168,7 @@ def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
 def extract_step(run: Run, model: Lazy, watch: Watch) -> None:
     """Read the responses' mean activations at every layer."""
     parts = run.parts("activations")
-    if run.is_done("extract") and parts.is_whole():
+    if parts.is_whole(run.study["steps"].get("extract", {}).get("parts")) and stands(run, "extract"):
         return
     rollouts = run.rollouts
     rollouts = rollouts[rollouts["error"] == ""].reset_index(drop=True)
@@ -168,7 +178,10 @@ def extract_step(run: Run, model: Lazy, watch: Watch) -> None:
     plan = storage_plan(rollouts, len(site.layers), model().d_model, run.config["seed"])
     single = _kept_layers(run.config["keep_layers"], site.layers) if plan.kept == "sample" else ()
     salt = f"{site.weights} {site.layers} {plan.kept}" + (f" {single}" if single else "")
-    keys = [key_of(rollouts.iloc[part]["row"], salt) for part in plan.parts]
+    said = rollouts["row"] + rollouts["response"]
+    if plan.kept == "sample":  # its means are by label
+        said += rollouts["label"].astype(str)
+    keys = [key_of(said.iloc[part], salt) for part in plan.parts]
     missing = parts.missing(keys)
     done = len(rollouts) - sum(len(plan.parts[number]) for number in missing)
     for number in missing:
@@ -182,10 +195,20 @@ def extract_step(run: Run, model: Lazy, watch: Watch) -> None:
         parts.write(number, keys[number], files)
         done += len(rows)
         watch("extract", done, len(rollouts))
+    parts.keep(len(plan.parts))
     run.record(
-        "extract", n=len(rollouts), kept=plan.kept, single=list(single), site=site.to_dict(), notes=[*plan.notes, *_set_aside(parts)]
-    )
+        "extract", n=len(rollouts), kept=plan.kept, single=list(single), site=site.to_dict(), parts=len(parts),
+        inputs=inputs(run, "extract"), notes=[*plan.notes, *_set_aside(parts)],
+    )  # fmt: skip
     keep_words(run, model)
+
+
+def _check_layers(run: Run, reader: HookedModel) -> None:
+    """An error for a layer that is not there: before hours are spent, not after."""
+    layers = reader.site(run.config["layers"]).layers
+    for layer in layers:
+        reader.resid_post(layer)
+    _kept_layers(run.config["keep_layers"], layers)
 
 
 def _kept_layers(wanted: Sequence[int] | None, read: Sequence[int]) -> tuple[int, ...]:
@@ -196,7 +219,7 @@ def _kept_layers(wanted: Sequence[int] | None, read: Sequence[int]) -> tuple[int
 
 def axis_step(run: Run, model: Lazy, watch: Watch) -> None:
     """Role vectors and the Assistant Axis from all kept responses."""
-    if run.is_done("axis") and (run.folder / "axis.safetensors").exists() and (run.folder / "role_vectors.safetensors").exists():
+    if stands(run, "axis", ("axis.safetensors", "role_vectors.safetensors")):
         return
     groups = run.groups()
     acts = run.activations() if groups is None else groups
@@ -211,9 +234,13 @@ def axis_step(run: Run, model: Lazy, watch: Watch) -> None:
     dropped = sorted(set(acts.rows["role"]) - set(vectors.rows["role"]))
     made_from = {"keep": keep, "min_count": min_count, "n_responses": int(vectors.rows["n"].sum())}
     save_activations(run.folder / "role_vectors.safetensors", vectors, "role vectors", made_from)
+    gone = outdated(run, axis)
     axis.save(run.folder / "axis.safetensors")
     notes = [f"{len(dropped)} roles have fewer than {min_count} kept responses and no vector: {', '.join(dropped)}"] if dropped else []
-    run.record("axis", roles=len(vectors) - 1, keep=keep, min_count=min_count, notes=notes)
+    if gone:
+        again = ", ".join(gone)
+        notes.append(f"the answers are others than they were, and so is the axis: what was done along the old one is void ({again})")
+    run.record("axis", roles=len(vectors) - 1, keep=keep, min_count=min_count, inputs=inputs(run, "axis"), notes=notes)
 
 
 def keep_rule(run: Run) -> tuple[str, int]:
@@ -225,7 +252,7 @@ def keep_rule(run: Run) -> tuple[str, int]:
 
 def sweep_step(run: Run, model: Lazy, watch: Watch) -> None:
     """Layer sweep on three splits, recommended layer, verdict."""
-    if run.is_done("sweep") and (run.folder / "tables" / "sweep.csv").exists():
+    if stands(run, "sweep", ("tables/sweep.csv",)):
         return
     acts, keep = run.activations(), run.study["steps"]["axis"]["keep"]
     vectors = run.role_vectors
@@ -243,7 +270,8 @@ def sweep_step(run: Run, model: Lazy, watch: Watch) -> None:
     verdict = judge_method(acts, splits, sweep.table, chosen.layer, keep, seed, words)
     run.study["splits"], run.study["verdict"] = splits.to_dict(), verdict.to_dict()
     run.write_table("sweep", sweep.table)
-    run.record("sweep", layer=chosen.layer, reason=chosen.reason, saturated=chosen.saturated, tied=list(chosen.tied))
+    facts = {"layer": chosen.layer, "reason": chosen.reason, "saturated": chosen.saturated, "tied": list(chosen.tied)}
+    run.record("sweep", **facts, inputs=inputs(run, "sweep"))
 
 
 def _too_small(run: Run, reason: str) -> None:
@@ -253,7 +281,8 @@ def _too_small(run: Run, reason: str) -> None:
     middle = min(layers, key=lambda n: abs(n - wanted))
     run.study["splits"], run.study["verdict"] = None, cannot_judge(reason).to_dict()
     run.write_table("sweep", pd.DataFrame({"layer": layers}))
-    run.record("sweep", layer=middle, reason=f"the middle layer, untested: {reason}", saturated=False, tied=[])
+    facts = {"layer": middle, "reason": f"the middle layer, untested: {reason}", "saturated": False, "tied": []}
+    run.record("sweep", **facts, inputs=inputs(run, "sweep"))
 
 
 def report_step(run: Run, model: Lazy, watch: Watch) -> None:

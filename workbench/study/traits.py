@@ -26,6 +26,7 @@ from ..rollouts import in_plan_order, plan_rollouts
 from ..rubrics import TRAIT
 from ..served import write_answers
 from ..store import Run, load_activations, save_activations
+from ..thresholds import signature
 from ..traits import cosine_with_axis, half_differences, kept_pairs, least, paired, trait_roles
 from .config import StudyConfig, endpoint_of, llm_judge_of
 from .main import Lazy
@@ -58,6 +59,8 @@ def traits_step(
         vector; 0 where too few were kept), and at the recommended layer ``length``, ``halves`` (cosine of the vectors of even
         and odd pairs), ``cos_axis`` with ``cos_axis_low, cos_axis_high``; + = towards the Assistant.
     """
+    if min(questions, 1 if pairs is None else pairs, 1 if n is None else n) < 1:
+        raise DataError("trait vectors take a trait, a question and a pair of prompts or more")
     axis, seed = run.axis, run.config["seed"]
     traits = load_traits(source or _own_traits(model.reader()), n=n, seed=seed)
     rollouts = _rollouts(run, model, watch, traits, questions, pairs)
@@ -152,9 +155,10 @@ def _vectors(
     """One part a trait: its two half vectors at every layer, and its numbers at the recommended one."""
     parts, layer = Parts(run.folder / STEP / "vectors"), run.recommended_layer
     groups = [(name, group) for name, group in kept.groupby("trait", sort=True) if len(group) >= needed]
-    salt = f"{axis.site.weights} {axis.site.layers} {layer}"
-    keys = [key_of([*group["plus"], *group["minus"]], salt) for _, group in groups]
+    salt = f"{axis.site.weights} {axis.site.layers} {layer} {signature(axis, layer)}"
     by_row = rollouts.set_index("row", drop=False)
+    said = by_row["row"] + by_row["messages"] + by_row["response"]
+    keys = [key_of(said.loc[[*group["plus"], *group["minus"]]], salt) for _, group in groups]
     for number in parts.missing(keys):
         name, group = groups[number]
         plus, minus = (_read(model(), by_row.loc[group[side]], axis.site.layers) for side in ("plus", "minus"))
