@@ -1,5 +1,6 @@
 """Servers that fail in every way: what can pass is asked again, what cannot is said once, keys stay where they are."""
 
+import threading
 import time
 
 import pytest
@@ -115,21 +116,35 @@ def test_durations(text, value):
     assert seconds(text) == pytest.approx(value)
 
 
-def test_nobody_asks_before_the_limit_is_reset(monkeypatch):
-    slept: list[float] = []
-    monkeypatch.setattr("workbench.models.endpoint.time.sleep", slept.append)
+def test_nobody_asks_before_the_limit_is_reset():
     pace = Pace()
     pace.hear({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "90s"})
-    pace.wait()
-    assert slept == []
+    assert pace.left() == 0
     pace.hear({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "90s"})
     pace.hear({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "10s"})
-    pace.wait()
-    assert slept == [pytest.approx(90, abs=5)]
+    assert pace.left() == pytest.approx(90, abs=5)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"retry-after": "0.7"}, {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "700ms"}]
+)
+def test_the_pause_that_a_server_asks_for_is_kept(headers):
+    times: list[float] = []
+
+    def script(request: dict, n: int):
+        times.append(time.monotonic())
+        return well(request, n) if len(times) > 1 else (429, headers, b"{}") if "retry-after" in headers else (200, headers, b"no JSON")
+
+    with scripted(script) as server:
+        assert at(server).chat(HELLO).text == "A good answer."
+    assert times[1] - times[0] >= 0.69  # without it the first pause is half a second at most
 
 
 # -- secrets ------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("url", ["http://me:secret@host/v1", "https://host/v1?key=secret", "host:8000", "ftp://host/v1", ""])
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:secret@host/v1", "https://host/v1?key=secret", "host:8000", "ftp://host/v1", "", "http://[::1:8000/v1", "http://h:port/v1"],
+)
 def test_addresses_that_are_none_or_hold_a_secret(url):
     with pytest.raises(EndpointError) as error:
         checked_url(url)
@@ -218,6 +233,48 @@ def test_what_is_in_flight_when_somebody_interrupts_is_not_lost():
             ask_all(asks(at(server), 100), take, concurrency=3)
         assert len(got) == server.answered.total()
         assert len(got) < 20
+
+
+def interrupted(requests, going: threading.Event):
+    """Somebody interrupts once a request is under way."""
+    yield from requests
+    assert going.wait(30)
+    raise KeyboardInterrupt
+
+
+def test_who_interrupts_does_not_wait_for_retries():
+    going = threading.Event()
+
+    def slowly_nothing(request: dict, n: int):
+        going.set()
+        time.sleep(0.5)
+
+    with scripted(slowly_nothing) as server:
+        endpoint = at(server, retries=5)
+        with pytest.raises(KeyboardInterrupt):
+            ask_all(interrupted(asks(endpoint, 1), going), lambda name, reply: None, concurrency=2, stop=endpoint.stop)
+        assert server.asked.total() == 1  # it was not asked again
+        assert not endpoint.stop.is_set()  # the same endpoint can be used for what comes next
+
+
+def test_a_second_interruption_leaves_what_hangs(monkeypatch):
+    going, hangs = threading.Event(), threading.Event()
+
+    def hang(request: dict, n: int):
+        going.set()
+        hangs.wait(30)
+        return well(request, n)
+
+    def again(futures, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workbench.models.flight.wait", again)
+    with scripted(hang) as server:
+        endpoint = at(server, timeout=60.0)
+        with pytest.raises(KeyboardInterrupt):
+            ask_all(interrupted(asks(endpoint, 1), going), lambda name, reply: None, concurrency=2, stop=endpoint.stop)
+        assert server.answered.total() == 0
+        hangs.set()
 
 
 # -- journal ------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from workbench.llm_judge import Case, LLMJudge, obeyed, role_subjects, trait_sub
 from workbench.models.endpoint import Endpoint
 from workbench.rubrics import ROLE, TRAIT
 from workbench.store import create_run, open_run
-from workbench.study.config import HOW, Lazy, StudyConfig
+from workbench.study.config import Lazy, StudyConfig, may_change
 from workbench.study.main import STEPS
 
 GHOST = Case("ghost", "Who are you?", "I am a ghost, and the stairs creak for me.")
@@ -201,7 +201,7 @@ SMALL = {"roles": 9, "questions": 3, "prompts": 1, "default_rollouts": 12}
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory, organism):
     folder = tmp_path_factory.mktemp("judged") / "run"
-    run = create_run(folder, StudyConfig.of(**SMALL).model_dump(mode="json"), HOW)
+    run = create_run(folder, StudyConfig.of(**SMALL).model_dump(mode="json"), may_change)
     STEPS["rollouts"](run, Lazy(run, organism), QUIET)
     return run
 

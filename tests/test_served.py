@@ -17,7 +17,7 @@ from workbench.organism import CHECKPOINT
 from workbench.rollouts import plan_rollouts
 from workbench.served import answer_of, served_rows, template_note, windows
 from workbench.store import create_run, open_run
-from workbench.study.config import HOW, Lazy, StudyConfig
+from workbench.study.config import Lazy, StudyConfig, may_change
 from workbench.study.main import STEPS, run_study
 
 SMALL = {"roles": 9, "questions": 3, "prompts": 1, "default_rollouts": 12, "concurrency": 2, "batch_size": 16}
@@ -100,7 +100,7 @@ def test_another_template_is_noticed(gaps, says):
 def steps_of_a_study(folder, organism, **settings):
     """Rollouts, judgements and activations: what comes before the roles have to be played well."""
     config = StudyConfig.of(**SMALL | settings)
-    run = create_run(folder, config.model_dump(mode="json"), HOW)
+    run = create_run(folder, config.model_dump(mode="json"), may_change)
     for name in ("rollouts", "judge", "extract"):
         STEPS[name](run, Lazy(run, organism), QUIET)
     return open_run(folder)
@@ -206,7 +206,7 @@ def test_a_real_server_killed_and_started_again(tmp_path):
         table = run.rollouts
         assert second.posts() == len(table) - kept
         own = {"endpoint": second.url, "judge": second.url, "judge_model": str(CHECKPOINT)}
-        create_run(tmp_path / "judged", StudyConfig.of(**own, **SMALL).model_dump(mode="json"), HOW)
+        create_run(tmp_path / "judged", StudyConfig.of(**own, **SMALL).model_dump(mode="json"), may_change)
         shutil.copytree(tmp_path / "run" / "rollouts", tmp_path / "judged" / "rollouts")
         judged = run_study("organism", tmp_path / "judged", **own, **SMALL)
         roles = judged.table("rollouts").query("role != 'default'")

@@ -15,22 +15,24 @@ from ..models.hooked import HookedModel
 from ..parts import folder_name, parquet_bytes
 from ..store import Run
 from ..tensorfile import write_bytes
-from ..trajectories import trajectory, within
+from ..trajectories import about_columns, trajectory, within
 
 SHOWN = 20
 """So many conversations get a page of tokens."""
 
 
 def given_trajectories(
-    run: Run, model: HookedModel, conversations: Sequence[Conversation], *, window: int | None = None, capped: bool = False,
-    pages: int = SHOWN, progress: Progress | None = None,
+    run: Run, model: HookedModel, conversations: Sequence[Conversation], *, layer: int | None = None, window: int | None = None,
+    capped: bool = False, pages: int = SHOWN, progress: Progress | None = None,
 ) -> tuple[pd.DataFrame, list[str], Path]:  # fmt: skip
-    """Project conversations on a run's axis at the layer of its drift study (else its recommended one).
+    """Project conversations on a run's axis.
 
     Writes ``drift/given/turns.parquet`` and ``.csv``, ``trajectories.html``, and a page of tokens for each of the first `pages`.
 
     Parameters
     ----------
+    layer
+        0-based block; that of the run's drift study where None, else the recommended one.
     window
         For conversations longer than the context; without it such a one is left out and named.
     capped
@@ -44,15 +46,17 @@ def given_trajectories(
     Raises
     ------
     DataError
-        Where none of the conversations can be read by this model.
+        Where none of the conversations can be read by this model, or the axis has no such layer.
     """
-    layer = run.study["steps"]["drift"]["layer"] if run.is_done("drift") else run.recommended_layer
-    band, token_band = (_band(run, name) for name in ("drift_band", "drift_band_tokens"))
+    usual = int(run.study["steps"]["drift"]["layer"]) if run.is_done("drift") else run.recommended_layer
+    layer = usual if layer is None else layer
+    axis = run.axis.at(layer)
+    band, token_band = (_band(run, name, layer) for name in ("drift_band", "drift_band_tokens"))
     acting = (run.caps["recommended"],) if capped else ()
     frames, tokens, left_out = [], {}, []
     for done, talk in enumerate(conversations, 1):
         try:
-            by = trajectory(model, [talk], {"axis": run.axis}, layers=[layer], by="token", window=window, interventions=acting)
+            by = trajectory(model, [talk], {"axis": axis}, layers=[layer], by="token", window=window, interventions=acting)
         except (ChatError, DataError) as error:
             left_out.append(str(error) if talk.name in str(error) else f"conversation {talk.name!r}: {error}")
             continue
@@ -72,15 +76,16 @@ def given_trajectories(
 def _turns(tokens: pd.DataFrame, talk: Conversation) -> pd.DataFrame:
     """A trajectory by turn from one by token: means over each message."""
     keys = ["conversation", "turn", "exchange", "speaker", "layer", "direction"]
-    known = [c for c in (*talk.about, "window", "cut") if c in tokens]
+    known = [*about_columns(talk), "window", "cut"]
     values = {"projection": "mean"} | ({"after": "mean"} if "after" in tokens else {}) | {"n_tokens": "sum"} | dict.fromkeys(known, "first")
     frame = tokens.groupby(keys, sort=False, as_index=False).agg(values)
     return frame.assign(text=[talk.turns[turn].text for turn in frame["turn"]])
 
 
-def _band(run: Run, name: str) -> pd.DataFrame | None:
+def _band(run: Run, name: str, layer: int) -> pd.DataFrame | None:
     path = run.folder / "tables" / f"{name}.csv"
-    return pd.read_csv(path) if path.exists() else None
+    band = pd.read_csv(path).query("layer == @layer") if path.exists() else pd.DataFrame()
+    return None if band.empty else band
 
 
 def _write(

@@ -96,7 +96,7 @@ def ordinary_tasks(run: Run, config: DriftConfig) -> list[Task]:
 
 
 def role_tasks(run: Run, config: DriftConfig) -> list[Task]:
-    """First turns in many roles (paper, section 5): a role's system prompt and one of the run's questions."""
+    """First turns in many roles (the paper's susceptibility to harm): a role's system prompt and one of the run's questions."""
     questions = [q["question"] for q in run.study["library"]["questions"]]
     tasks = []
     for number, (name, role) in enumerate(run.study["library"]["roles"].items()):
@@ -129,7 +129,7 @@ def _user(run: Run, model: HookedModel, config: DriftConfig) -> User:
         return ModelUser(model, seed=config.seed)
     if not str(config.user).startswith("http"):
         return ModelUser(load_model(config.user), seed=config.seed)
-    server = Endpoint(str(config.user), config.user_model or "", concurrency=run.config.get("concurrency") or 8)
+    server = Endpoint(str(config.user), config.user_model or "", concurrency=run.config.get("concurrency") or 8, option="--user-model")
     return EndpointUser(server, run.folder / "drift" / "user.jsonl", seed=config.seed)
 
 

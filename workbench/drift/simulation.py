@@ -279,7 +279,7 @@ def drift_tasks(path: str | Path | None = None, domains: Sequence[str] | None = 
     """
     source = Path(path) if path else data_folder() / "drift.json"
     try:
-        entries = {entry["name"]: _tasks_of(entry) for entry in json.loads(source.read_text(encoding="utf-8"))["domains"]}
+        entries = {entry["name"]: _tasks_of(entry) for entry in json.loads(source.read_text(encoding="utf-8-sig"))["domains"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{source} holds no domains of simulated conversations: {error}") from error
     if unknown := [name for name in domains or () if name not in entries]:

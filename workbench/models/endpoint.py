@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import threading
 import time
@@ -17,6 +18,11 @@ from ..errors import EndpointError
 
 KEY = "WORKBENCH_API_KEY"
 """Environment variable with the server's key; for api.openai.com ``OPENAI_API_KEY`` too."""
+
+PASSING = (408, 409, 429)
+"""Refusals that may pass, besides all errors of the server itself."""
+LONGEST_PAUSE = 300.0
+"""Seconds that a server may ask for; more is not waited for."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,14 @@ class Transient(Exception):
     """A request that failed for now, after all retries; it may be made again."""
 
 
+class _Failed(Exception):
+    """One attempt that failed for now."""
+
+    def __init__(self, why: str, pause: float = 0.0) -> None:
+        super().__init__(why)
+        self.pause = pause
+
+
 class Endpoint:
     """A server that speaks the chat completions protocol: vLLM, ``transformers serve``, hosted APIs.
 
@@ -62,6 +76,13 @@ class Endpoint:
     retries
         How often a request is made again after a failure that may pass (busy, cut off, too slow, no JSON), with growing pauses;
         a pause that the server asks for (``Retry-After``, ``x-ratelimit-reset-*``) is kept.
+    option
+        Of the command line, which sets `model`: named where the server does not know it.
+
+    Attributes
+    ----------
+    stop
+        While it is set, nothing is asked again: who has interrupted does not wait for retries.
 
     Raises
     ------
@@ -69,11 +90,14 @@ class Endpoint:
         Where the address is none, or holds a secret.
     """
 
-    def __init__(self, url: str, model: str, *, concurrency: int = 8, timeout: float = 120.0, retries: int = 5) -> None:
+    def __init__(
+        self, url: str, model: str, *, concurrency: int = 8, timeout: float = 120.0, retries: int = 5, option: str = "--endpoint-model"
+    ) -> None:  # fmt: skip
         self.url, self.model, self.concurrency, self.retries = checked_url(url), model, max(1, concurrency), retries
-        self._key = key_for(self.url)
+        self._key, self._option = key_for(self.url), option
+        self.stop = threading.Event()
         self._pace = Pace()
-        self._client = _client(self.url, self._key, timeout, retries)
+        self._client = _client(self.url, self._key, timeout)
         weakref.finalize(self, self._client.close)
 
     def __repr__(self) -> str:
@@ -96,18 +120,18 @@ class Endpoint:
         Transient
             Where it fails after all retries.
         """
-        reply = None
+        why, pause = "interrupted", 0.0
         for attempt in range(self.retries + 1):
-            self._pace.wait()
-            if attempt:
-                time.sleep(min(8.0, 0.25 * 2**attempt))
-            reply = self._once(messages, settings)
-            if reply is not None:
-                return reply
-        raise Transient(f"{self.url} answered {self.retries + 1} times with something that is no chat completion")
+            if self.stop.wait(max(pause, self._pace.left())):
+                break
+            try:
+                return self._once(messages, settings)
+            except _Failed as failure:
+                why, pause = str(failure), failure.pause or min(8.0, 0.5 * 2**attempt) * random.uniform(0.75, 1.0)
+        raise Transient(f"{self.url}: {why}")
 
-    def _once(self, messages: Sequence[Mapping[str, str]], settings: Mapping[str, Any]) -> Reply | None:
-        """One request, with the client's own retries; None where the answer is malformed."""
+    def _once(self, messages: Sequence[Mapping[str, str]], settings: Mapping[str, Any]) -> Reply:
+        """One request."""
         import openai
 
         try:
@@ -118,14 +142,19 @@ class Endpoint:
         except openai.NotFoundError as error:
             raise EndpointError(
                 f"{self.url} knows no model {self.model!r}, or no such address (404): {self._clean(error)}; give the name that the server "
-                "knows with --endpoint-model"
+                f"knows with {self._option}"
             ) from None
-        except (openai.RateLimitError, openai.InternalServerError, openai.APIConnectionError, openai.ConflictError) as error:
-            raise Transient(f"{self.url}: {type(error).__name__}, {self._clean(error)}") from None
+        except openai.APIConnectionError as error:
+            raise _Failed(f"{type(error).__name__}, {self._clean(error)}") from None
         except openai.APIStatusError as error:
+            if error.status_code in PASSING or error.status_code >= 500:
+                asked = seconds(error.response.headers.get("retry-after", ""))
+                raise _Failed(f"{type(error).__name__}, {self._clean(error)}", min(asked, LONGEST_PAUSE)) from None
             return Reply("", error=f"refused ({error.status_code}): {self._clean(error)}")
         self._pace.hear(raw.headers)
-        return parsed(raw.text)
+        if (reply := parsed(raw.text)) is None:
+            raise _Failed("something that is no chat completion")
+        return reply
 
     def _clean(self, error: Exception) -> str:
         """What an error says, on one line, without the key."""
@@ -158,8 +187,12 @@ def checked_url(url: str) -> str:
     EndpointError
         Where it is no http address, or holds a user's name, a password or a query.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # brackets of an IPv6 address that do not close, a port that is no number
+        whole = False
+    if not whole:
         raise EndpointError(f"an endpoint is an address such as http://localhost:8000/v1, not {_hidden(url)}")
     if parts.username or parts.password or parts.query:
         raise EndpointError(f"the address of an endpoint holds no key, password or query: put the key into {KEY}")
@@ -176,7 +209,7 @@ def key_for(url: str) -> str:
     return os.environ.get(KEY, "") or own
 
 
-def _client(url: str, key: str, timeout: float, retries: int) -> Any:
+def _client(url: str, key: str, timeout: float) -> Any:
     try:
         import openai
     except ImportError as error:
@@ -185,7 +218,7 @@ def _client(url: str, key: str, timeout: float, retries: int) -> Any:
     alone = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
     transport = openai.DefaultHttpxClient(trust_env=False) if alone else None
     return openai.OpenAI(
-        base_url=url, api_key=key or "none", organization="", project="", timeout=timeout, max_retries=retries, http_client=transport
+        base_url=url, api_key=key or "none", organization="", project="", timeout=timeout, max_retries=0, http_client=transport
     )
 
 
@@ -203,11 +236,9 @@ class Pace:
                 with self._lock:
                     self._until = max(self._until, time.monotonic() + pause)
 
-    def wait(self) -> None:
-        """Sleep until asking is allowed again."""
-        pause = self._until - time.monotonic()
-        if pause > 0:
-            time.sleep(min(pause, 300.0))
+    def left(self) -> float:
+        """Seconds until asking is allowed again."""
+        return min(max(0.0, self._until - time.monotonic()), LONGEST_PAUSE)
 
 
 def seconds(text: str) -> float:

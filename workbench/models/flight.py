@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 from ..errors import EndpointError
 from .endpoint import Reply, Transient
 
+log = logging.getLogger("workbench")
 MAX_REFUSED = 20
 """So many requests refused at the beginning, and none answered: the server will not answer the others either."""
 
@@ -17,10 +21,13 @@ Request = tuple[Any, Callable[[], Reply]]
 """A name, and a call that asks a server."""
 
 
-def ask_all(requests: Iterable[Request], take: Callable[[Any, Reply], None], concurrency: int = 8) -> list[tuple[Any, str]]:
+def ask_all(
+    requests: Iterable[Request], take: Callable[[Any, Reply], None], concurrency: int = 8, stop: Event | None = None
+) -> list[tuple[Any, str]]:
     """Make many requests at once, and hand over each reply as it comes, in the caller's thread.
 
-    On an interruption, or where the server is gone, what is in flight is waited for and handed over before the error goes on.
+    On an interruption, or where the server is gone, what is in flight is waited for and handed over before the error goes on; a
+    second interruption leaves it.
 
     Parameters
     ----------
@@ -30,6 +37,8 @@ def ask_all(requests: Iterable[Request], take: Callable[[Any, Reply], None], con
         Gets the name and the reply.
     concurrency
         Requests in flight at once.
+    stop
+        Set while what is in flight is waited for: :attr:`Endpoint.stop`, that nothing is asked again.
 
     Returns
     -------
@@ -43,25 +52,69 @@ def ask_all(requests: Iterable[Request], take: Callable[[Any, Reply], None], con
     """
     judge = _Judge(concurrency)
     failed: list[tuple[Any, str]] = []
-    with ThreadPoolExecutor(concurrency) as pool:
-        flying: dict[Future[Reply], Any] = {}
-        try:
-            for done in _in_flight(pool, iter(requests), flying, 2 * concurrency):
-                _land(done, flying, take, failed, judge)
-        except BaseException:
-            for future in flying:
-                future.cancel()
-            for future in [f for f in flying if not f.cancelled()]:
+    pool, flying = _Pool(concurrency), dict[Future[Reply], Any]()
+    try:
+        for done in _in_flight(pool, iter(requests), flying, 2 * concurrency):
+            _land(done, flying, take, failed, judge)
+    except BaseException as error:
+        for future in flying:
+            future.cancel()
+        left = [f for f in flying if not f.cancelled()]
+        if left and isinstance(error, KeyboardInterrupt):
+            log.info(f"interrupted: waiting for {len(left)} answers under way; interrupt again to leave them")
+        with _set(stop):
+            for future in left:
                 wait([future])
                 with suppress(EndpointError):  # whoever takes may still say no: the first error goes on
                     _land(future, flying, take, failed, None)
-            raise
+        raise
+    finally:
+        pool.close()
     return failed
 
 
-def _in_flight(
-    pool: ThreadPoolExecutor, requests: Iterator[Request], flying: dict[Future[Reply], Any], limit: int
-) -> Iterator[Future[Reply]]:
+class _Pool:
+    """Threads that nobody has to wait for: an executor's are joined when the program ends, whatever they hang on."""
+
+    def __init__(self, n: int) -> None:
+        self._n, self._calls = n, SimpleQueue[tuple[Future[Reply], Callable[[], Reply]] | None]()
+        for _ in range(n):
+            Thread(target=self._work, daemon=True).start()
+
+    def submit(self, call: Callable[[], Reply]) -> Future[Reply]:
+        """Have a call made."""
+        future: Future[Reply] = Future()
+        self._calls.put((future, call))
+        return future
+
+    def close(self) -> None:
+        """Let the threads end when they are done."""
+        for _ in range(self._n):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while item := self._calls.get():
+            future, call = item
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:
+                    future.set_exception(error)
+
+
+@contextmanager
+def _set(stop: Event | None) -> Iterator[None]:
+    if stop is None:
+        yield
+        return
+    stop.set()
+    try:
+        yield
+    finally:
+        stop.clear()
+
+
+def _in_flight(pool: _Pool, requests: Iterator[Request], flying: dict[Future[Reply], Any], limit: int) -> Iterator[Future[Reply]]:
     """Keep `limit` requests under way and give back those that are done."""
     waiting = True
     while waiting or flying:
