@@ -12,7 +12,7 @@ from workbench.cli.commands import app
 from workbench.errors import DataError, RunError
 from workbench.labelling import COLUMNS, export_sample, read_sample
 from workbench.store import create_run, open_run
-from workbench.study.config import HOW, Lazy, StudyConfig
+from workbench.study.config import Lazy, StudyConfig, may_change
 from workbench.study.main import STEPS
 
 
@@ -68,7 +68,9 @@ def test_a_label_that_nobody_has_read_cannot_be_corrected():
 # -- people -------------------------------------------------------------------------------------------
 @pytest.fixture
 def judged(tmp_path, organism):
-    run = create_run(tmp_path / "run", StudyConfig.of(roles=9, questions=3, prompts=1, default_rollouts=12).model_dump(mode="json"), HOW)
+    run = create_run(
+        tmp_path / "run", StudyConfig.of(roles=9, questions=3, prompts=1, default_rollouts=12).model_dump(mode="json"), may_change
+    )
     for name in ("rollouts", "judge"):
         STEPS[name](run, Lazy(run, organism), lambda step, done, total: None)
     return open_run(run.folder)
@@ -135,3 +137,37 @@ def test_the_command(judged):
     output = run("--read").output
     assert "100.0% the same, n = 12" in output
     assert "corrected: 0: " in output
+
+
+@pytest.mark.parametrize(("encoding", "sep"), [("utf-8", ","), ("utf-8-sig", ";"), ("cp1252", ";"), ("utf-16", "\t")])
+def test_a_sheet_is_read_as_spreadsheets_save_it(judged, encoding, sep):
+    path = export_sample(judged, 10)
+    filled(judged, lambda row: row["label"])
+    sheet = pd.read_csv(path)
+    sheet["response"] = "naïve; “quoted”, and\nbroken"
+    path.write_bytes(sheet.to_csv(index=False, sep=sep).encode(encoding))
+    assert read_sample(judged)[0].same == 1.0
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x01", b"number,code,label\n1,2"])
+def test_a_file_that_is_no_sheet_is_said(judged, content, tmp_path):
+    export_sample(judged, 10)
+    (tmp_path / "sheet.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"sheet\.csv"):
+        read_sample(judged, tmp_path / "sheet.csv")
+
+
+def test_a_sheet_is_never_taken_for_one_that_was_drawn_since(judged, tmp_path):
+    path = export_sample(judged, 10)
+    filled(judged, lambda row: row["label"])
+    path.rename(tmp_path / "filled.csv")
+    export_sample(judged, 10, seed=1)
+    with pytest.raises(DataError, match="other responses than the sample that was drawn last"):
+        read_sample(judged, tmp_path / "filled.csv")
+
+
+def test_a_spreadsheet_finds_no_formula(judged, monkeypatch):
+    rollouts = judged.rollouts.assign(response="=HYPERLINK(A1)")
+    monkeypatch.setattr(type(judged), "rollouts", rollouts)
+    sheet = pd.read_csv(export_sample(judged, 10))
+    assert (sheet["response"] == "'=HYPERLINK(A1)").all()

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -83,6 +84,10 @@ def test_the_doctor_finds_a_missing_template(test_models):
         (["report", "/nowhere"], 1, "is not a run folder"),
         (["doctor", "./nothing"], 1, "there is no model folder"),
         (["organism", "check", "/nowhere"], 1, "holds no trained organism"),
+        (["study", "--layers", "5-2"], 2, "write numbers and ranges"),
+        (["study", "--layers", "2-4", "--keep-layers", "1"], 1, "kept at layer 1, and the layers that are read are [2, 3, 4]"),
+        (["study", "--roles", "²"], 1, "there is no folder ²"),
+        (["study", "--endpoint", "http://[::1:8000/v1"], 1, "an endpoint is an address such as"),
         (["nonsense"], 2, "No such command"),
         (["study", "--nonsense"], 2, "No such option"),
     ],
@@ -94,6 +99,76 @@ def test_mistakes_are_one_sentence(tmp_path, arguments, code, text):
     assert found == code
     assert text in " ".join(output.split())
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sweep", "--layer", "1"],
+        ["sweep", "--positions", "last"],
+        ["evaluate", "--limit", "3"],
+        ["export", "--out", "x", "--cap", "recommended"],
+        ["label", "--file", "x.csv"],
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(study, arguments):
+    code, output = run(arguments[0], str(study[0]), *arguments[1:])
+    assert code == 2
+    assert f"{arguments[-2]} has no effect without --" in output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["origins", "--roles", "0"],
+        ["origins", "--texts", "0"],
+        ["traits", "--pairs", "0"],
+        ["label", "--n", "0"],
+        ["evaluate", "--controls", "-1"],
+    ],
+)
+def test_counts_are_counts(study, arguments):
+    code, output = run(arguments[0], str(study[0]), *arguments[1:])
+    assert code == 2
+    assert "greater than or equal to" in output
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("[1]", "no JSON object"), ('{"out": "x"}', "out is no setting of a study"), ('{"rolls": 3}', "setting rolls: extra inputs")],
+)
+def test_settings_that_are_none(tmp_path, content, says):
+    (tmp_path / "settings.json").write_text(content)
+    code, output = run("study", "--out", str(tmp_path / "run"), "--config", str(tmp_path / "settings.json"))
+    assert (code, says in output) == (1, True)
+
+
+def test_a_model_that_is_given_wins_over_the_settings(tmp_path):
+    (tmp_path / "settings.json").write_text("\ufeff" + json.dumps({"model": "./nothing"}))
+    given = ["study", "--out", str(tmp_path / "run"), "--config", str(tmp_path / "settings.json")]
+    assert "no model folder ./nothing" in run(*given)[1]
+    assert "layer 9 does not exist: organism has" in run(*given, "--model", "organism", "--layers", "9")[1]
+
+
+def test_a_mistake_in_layers_may_be_mended_and_results_stand_alone_on_the_output(tmp_path):
+    """Nothing has been asked of the layers yet: the same folder goes on."""
+    command = [sys.executable, "-m", "workbench", "study", "--out", str(tmp_path / "run"), *SMALL, "--layers"]
+    assert subprocess.run([*command, "9"], capture_output=True).returncode == 1
+    done = subprocess.run([*command, "1-3"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Playing the roles" in done.stderr
+    assert "Playing the roles" not in done.stdout
+    assert done.stdout.startswith("At layer ")
+    again = subprocess.run([*command, "1-4"], capture_output=True, text=True)
+    assert "other settings (layers [1, 2, 3], now [1, 2, 3, 4])" in again.stderr
+
+
+def test_a_letter_that_the_terminal_lacks_loses_nothing(tmp_path):
+    path = tmp_path / "会话.json"
+    command = [sys.executable, "-m", "workbench", "report", str(path)]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
+    assert done.returncode == 1
+    assert b"??.json is not a run folder" in done.stderr
 
 
 def test_a_users_mistake_has_no_traceback(tmp_path):
@@ -112,7 +187,7 @@ def test_ctrl_c_is_one_sentence_and_keeps_what_is_finished(tmp_path):
     process.send_signal(signal.SIGINT)
     error = process.communicate()[1]
     assert process.returncode == 1
-    assert error.strip() == "workbench: interrupted; what is finished is kept, and the same command continues from there"
+    assert error.splitlines()[-1] == "workbench: interrupted; what is finished is kept, and the same command continues from there"
     assert (tmp_path / "run" / "rollouts" / "part-00000.parquet").exists()
 
 

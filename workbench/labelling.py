@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import codecs
+import io
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,16 @@ from .agreement import Agreement, agreement, corrected_rate
 from .errors import DataError, RunError
 from .evaluation.statistics import Interval
 from .judging import question_of
-from .parts import write_json
+from .parts import key_of, read_json, write_json
 from .report.judge import keep_agreement
 from .store import Run
 from .tensorfile import write_bytes
 
 SHEET, KEY = "sample.csv", "key.json"
-COLUMNS = ["number", "role", "about", "shows", "question", "response", "label"]
+COLUMNS = ["number", "code", "role", "about", "shows", "question", "response", "label"]
+"""``code`` is the response's own: a sheet that was filled is never taken for another that was drawn since."""
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings that a spreadsheet takes for a formula."""
 
 
 def export_sample(run: Run, n: int = 200, seed: int = 0) -> Path:
@@ -37,18 +41,22 @@ def export_sample(run: Run, n: int = 200, seed: int = 0) -> Path:
     if not run.is_done("judge") or not run.study["steps"]["judge"]["judge"]:
         raise RunError(f"{run.folder} has no judge's labels that people's could be compared with")
     folder = run.folder / "labels"
-    if (folder / SHEET).exists() and pd.read_csv(folder / SHEET)["label"].notna().any():
+    if (folder / SHEET).exists() and _read_sheet(folder / SHEET)["label"].str.strip().any():
         raise RunError(f"{folder / SHEET} has labels in it: read them with --read, or move the file away")
     rollouts = run.rollouts
     rows = _drawn(rollouts[rollouts["label"].notna()], n, seed)
     library = run.study["library"]["roles"]
     sheet = pd.DataFrame({
-        "number": range(1, len(rows) + 1), "role": rows["role"].to_numpy(),
+        "number": range(1, len(rows) + 1), "code": _codes(rows), "role": rows["role"].to_numpy(),
         "about": [library[r]["description"] for r in rows["role"]], "shows": [library[r].get("shows", "") for r in rows["role"]],
         "question": [question_of(m) for m in rows["messages"]], "response": rows["response"].to_numpy(), "label": "",
     })[COLUMNS]  # fmt: skip
-    write_bytes(folder / SHEET, sheet.to_csv(index=False, lineterminator="\n").encode())
-    write_json(folder / KEY, {"rows": rows["row"].tolist(), "seed": seed, "judge": run.study["steps"]["judge"]["judge"]})
+    for column in ("about", "shows", "question", "response"):
+        sheet[column] = [f"'{text}" if text.startswith(FORMULAS) else text for text in sheet[column]]
+    # With a byte order mark, by which spreadsheets know UTF-8.
+    write_bytes(folder / SHEET, sheet.to_csv(index=False, lineterminator="\n").encode("utf-8-sig"))
+    key = {"rows": rows["row"].tolist(), "codes": _codes(rows), "seed": seed, "judge": run.study["steps"]["judge"]["judge"]}
+    write_json(folder / KEY, key)
     return folder / SHEET
 
 
@@ -69,14 +77,15 @@ def read_sample(run: Run, path: Path | None = None) -> tuple[Agreement, dict[int
     key = run.folder / "labels" / KEY
     if not path.exists() or not key.exists():
         raise RunError(f"there is no {path if not path.exists() else key}: export a sample with `workbench label {run.folder}` first")
-    sheet, rows = pd.read_csv(path), json.loads(key.read_text())["rows"]
-    if missing := {"number", "label"} - set(sheet):
-        raise DataError(f"{path} has no column {min(missing)!r}")
+    sheet, drawn = _read_sheet(path), read_json(key)
+    rows = drawn["rows"]
     numbers = pd.to_numeric(sheet["number"], errors="coerce")
     if not numbers.isin(range(1, len(rows) + 1)).all() or numbers.duplicated().any():
         raise DataError(f"{path} has row numbers that are not those of the sample of {len(rows)}")
+    if [drawn["codes"][int(i) - 1] for i in numbers] != sheet["code"].str.strip().tolist():
+        raise DataError(f"{path} holds other responses than the sample that was drawn last: fill in {run.folder / 'labels' / SHEET}")
     human = pd.to_numeric(sheet["label"], errors="coerce")
-    wrong = sheet[sheet["label"].notna() & ~human.isin([0, 1, 2, 3])]
+    wrong = sheet[(sheet["label"].str.strip() != "") & ~human.isin([0, 1, 2, 3])]
     if len(wrong):
         number, given = wrong["number"].iloc[0], str(wrong["label"].iloc[0])
         raise DataError(f"{path}, number {number}: a label is 0, 1, 2 or 3, not {given!r}")
@@ -94,6 +103,33 @@ def read_sample(run: Run, path: Path | None = None) -> tuple[Agreement, dict[int
     keep_agreement(run, "people", found)
     run.record("label", n=found.n, agreement=str(found))
     return found, rates
+
+
+def _codes(rows: pd.DataFrame) -> list[str]:
+    """A code a response, which begins with letters: a spreadsheet leaves it as it is."""
+    return [f"id{key_of([row, response])[:8]}" for row, response in zip(rows["row"], rows["response"], strict=True)]
+
+
+def _read_sheet(path: Path) -> pd.DataFrame:
+    """A sheet as spreadsheets save it: in their encoding, with commas, semicolons or tabs; all cells are text.
+
+    Raises
+    ------
+    DataError
+        Where it is no such table, or lacks a column.
+    """
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = content.decode(encoding, errors="replace")  # texts are for people: only codes and labels are read back
+        head = text.split("\n", 1)[0]
+        mark = max(",;\t", key=head.count)
+        sheet = pd.read_csv(io.StringIO(text), sep=mark, dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise DataError(f"{path} is no table with the sample's columns: {error}") from error
+    if missing := [name for name in ("number", "code", "label") if name not in sheet]:
+        raise DataError(f"{path} has no column {missing[0]!r}")
+    return sheet
 
 
 def _drawn(rows: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:

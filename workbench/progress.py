@@ -20,7 +20,11 @@ TITLES = {
 
 @contextmanager
 def terminal_progress() -> Iterator[Watch]:
-    """A :data:`Watch` that draws bars (plain lines where the output is no terminal); what the library has to say stands above them."""
+    """A :data:`Watch` that draws bars (plain lines where there is no terminal); what the library has to say stands above them.
+
+    All of it goes to the error output: what a command found is alone in the other.
+    """
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
@@ -28,7 +32,7 @@ def terminal_progress() -> Iterator[Watch]:
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with (
-        Progress(*columns) as bars,
+        Progress(*columns, console=Console(stderr=True)) as bars,
         said_by("workbench", lambda text: bars.console.print(text, markup=False, highlight=False, soft_wrap=True)),
     ):
         tasks: dict[str, int] = {}

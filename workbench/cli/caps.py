@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import WorkbenchError
-from .common import RunFolder, again, parse_layers, parse_numbers, watched
+from .common import RunFolder, again, parse_layers, parse_numbers, refuse_stray, watched
 
 caps_app = typer.Typer()
 SAID = 12
@@ -17,7 +17,6 @@ SAID = 12
 Prompts = Annotated[Path | None, typer.Option(help="a JSONL or CSV file of prompts (columns prompt, kind, ...)")]
 Behaviours = Annotated[Path | None, typer.Option(help="a table of harmful behaviours: JailbreakBench, HarmBench or StrongREJECT")]
 Limit = Annotated[int | None, typer.Option(help="prompts of each half at most")]
-Positions = Annotated[str, typer.Option(help="all, prompt, generated, last, content; several with commas")]
 
 
 @caps_app.command()
@@ -25,8 +24,13 @@ def sweep(
     run: RunFolder,
     strengths: Annotated[str | None, typer.Option(help="steer instead: fractions of the mean residual norm, e.g. -0.6:0.8:0.2")] = None,
     layer: Annotated[int | None, typer.Option(help="where to steer; the recommended layer where not given")] = None,
-    positions: Positions = "all", prompts: Prompts = None, behaviours: Behaviours = None, limit: Limit = None,
-    controls: Annotated[int, typer.Option(min=0, help="steering: random directions, and random splits of the roles, each")] = 1,
+    positions: Annotated[
+        str | None, typer.Option(help="steering: all (where not given), prompt, generated, last or content")
+    ] = None,
+    prompts: Prompts = None, behaviours: Behaviours = None, limit: Limit = None,
+    controls: Annotated[
+        int | None, typer.Option(min=0, help="steering: random directions, and random splits of the roles, each; 1 where not given")
+    ] = None,
 ) -> None:  # fmt: skip
     """Layer sweep, recommended layer and verdict of a run; with --strengths the dose-response of steering."""
     from ..store import open_run
@@ -35,6 +39,9 @@ def sweep(
 
     opened = open_run(run)
     if strengths is None:
+        refuse_stray(
+            "--strengths", layer=layer, positions=positions, prompts=prompts, behaviours=behaviours, limit=limit, controls=controls
+        )
         watched(lambda watch: STEPS["sweep"](opened, Lazy(opened), watch))
         facts = {k: v for k, v in opened.study["steps"]["sweep"].items() if k in ("layer", "reason", "saturated", "tied")}
         print("sweep: " + ", ".join(f"{k} {v}" for k, v in facts.items()))
@@ -43,15 +50,16 @@ def sweep(
 
     config = _config(prompts=prompts, behaviours=behaviours, limit=limit)
     numbers = parse_numbers(strengths)
-    print(watched(lambda watch: strengths_step(opened, Lazy(opened), watch, numbers, layer, positions, config, n_controls=controls)))
+    where, n_controls = positions or "all", 1 if controls is None else controls
+    print(watched(lambda watch: strengths_step(opened, Lazy(opened), watch, numbers, layer, where, config, n_controls=n_controls)))
     again(opened)
 
 
 @caps_app.command()
 def origins(
     run: RunFolder,
-    roles: Annotated[int, typer.Option(help="prompts, and writers of texts")] = 24,
-    texts: Annotated[int, typer.Option(help="texts of each writer, read under every prompt")] = 6,
+    roles: Annotated[int, typer.Option(min=1, help="prompts, and writers of texts")] = 24,
+    texts: Annotated[int, typer.Option(min=1, help="texts of each writer, read under every prompt")] = 6,
 ) -> None:
     """What a run's axis is made of: prompt against text, covariates, and the axis fitted again without length and names."""
     from ..store import open_run
@@ -71,7 +79,7 @@ def checkpoints(
     beginnings: Annotated[
         list[str] | None, typer.Option("--beginning", help="a text to continue while steering; may be given again")
     ] = None,
-    samples: Annotated[int, typer.Option(help="continuations of each")] = 20,
+    samples: Annotated[int, typer.Option(min=1, help="continuations of each")] = 20,
 ) -> None:
     """When does the axis appear? A run's responses read by its base model and by checkpoints, and those steered along its axis."""
     from ..store import open_run
@@ -103,7 +111,7 @@ def calibrate(
     run: RunFolder,
     windows: Annotated[str | None, typer.Option(help="widths of windows, e.g. 2,3; by the model's depth if not given")] = None,
     percentiles: Annotated[str | None, typer.Option(help="by set, along the axis, e.g. 'default:5,25,50 all:75'")] = None,
-    positions: Positions = "all,generated",
+    positions: Annotated[str, typer.Option(help="all, prompt, generated, content; several with commas")] = "all,generated",
     statistic: Annotated[str, typer.Option(help="percentiles of response means, or of tokens")] = "means",
     prompts: Prompts = None, behaviours: Behaviours = None, limit: Limit = None,
     seed: Annotated[int, typer.Option(help="seed of the prompts, their halves and the sampling")] = 0,
@@ -127,10 +135,10 @@ def calibrate(
 @caps_app.command()
 def evaluate(
     run: RunFolder,
-    controls: Annotated[int, typer.Option(help="random directions, and random splits of the roles, each")] = 3,
+    controls: Annotated[int, typer.Option(min=0, help="random directions, and random splits of the roles, each")] = 3,
     tasks: Annotated[str | None, typer.Option(help="lm-eval tasks, e.g. ifeval,gsm8k (needs the extra 'eval')")] = None,
     include_path: Annotated[Path | None, typer.Option(help="a folder with task files of your own")] = None,
-    limit: Annotated[int | None, typer.Option(help="items of each task at most")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="items of each task at most")] = None,
 ) -> None:
     """The calibrated cap on the report half, beside steering, the paper's recipe and matched controls; lm-eval tasks on request."""
     from ..store import open_run
@@ -138,6 +146,8 @@ def evaluate(
     from ..study.config import Lazy
     from ..study.tasks import tasks_found, tasks_step
 
+    if not tasks:
+        refuse_stray("--tasks", include_path=include_path, limit=limit)
     opened = open_run(run)
     watched(lambda watch: evaluate_step(opened, Lazy(opened), watch, n_controls=controls))
     if tasks:
@@ -164,7 +174,7 @@ def export(
     run: RunFolder,
     out: Annotated[Path, typer.Option(help="a folder, or a file for gguf")],
     format: Annotated[str, typer.Option(help="published, or gguf (additive control vectors)")] = "published",
-    strength: Annotated[float, typer.Option(help="gguf: multiple of the axis that is added")] = 1.0,
+    strength: Annotated[float | None, typer.Option(help="gguf: multiple of the axis that is added; 1 where not given")] = None,
     layers: Annotated[str | None, typer.Option(help="gguf: blocks, e.g. 10-20; all but block 0 where not given")] = None,
     cap: Annotated[str | None, typer.Option(help="gguf: refused, it cannot express a cap")] = None,
 ) -> None:
@@ -173,6 +183,7 @@ def export(
 
     opened = open_run(run)
     if format == "published":
+        refuse_stray("--format gguf", strength=strength, layers=layers, cap=cap)
         from ..published import export_published
 
         paths, notes = export_published(opened, out)
@@ -183,7 +194,9 @@ def export(
         if cap and cap not in opened.caps:
             raise WorkbenchError(f"{run} holds no cap {cap!r}: there are {', '.join(opened.caps) or 'none'}")
         what: Any = opened.caps[cap] if cap else opened.axis
-        path, notes = export_gguf(what, out, strength, parse_layers(layers), str(opened.config.get("model", "")))
+        path, notes = export_gguf(
+            what, out, 1.0 if strength is None else strength, parse_layers(layers), str(opened.config.get("model", ""))
+        )
         print("\n".join([*notes, str(path)]))
     else:
         raise WorkbenchError(f"a run is exported as published or gguf, not as {format!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +28,6 @@ app.add_typer(models_app)
 app.add_typer(drift_app)
 app.add_typer(figures_app)
 
-Model = Annotated[str, typer.Option(help="organism, a local folder, or a Hugging Face hub name")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; the first accelerator where not given")]
 Template = Annotated[str | None, typer.Option(help="a Jinja file, for models without a chat template")]
@@ -36,6 +37,9 @@ Trust = Annotated[bool, typer.Option("--trust-remote-code", help="run code that 
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to lose what was computed
     try:
         app()
     except WorkbenchError as error:
@@ -45,7 +49,7 @@ def main() -> None:
 
 @app.command()
 def study(
-    model: Model = "organism",
+    model: Annotated[str | None, typer.Option(help="organism (where not given), a local folder, or a hub name")] = None,
     out: Annotated[Path | None, typer.Option(help="the run's folder; runs/MODEL where not given")] = None,
     roles: Annotated[str | None, typer.Option(help="how many roles, or a folder of role files")] = None,
     questions: Annotated[str | None, typer.Option(help="how many questions, or a file")] = None,
@@ -79,8 +83,8 @@ def study(
 
     settings = (FULL if full else {}) | _read_config(config) | {k: v for k, v in given.items() if v is not None}
     settings |= {"trust_remote_code": True} if trust_remote_code else {}
-    model = settings.pop("model", model) if model == "organism" else model
-    run = watched(lambda watch: run_study(model, out, watch, **settings))
+    asked = settings.pop("model", None) or "organism"
+    run = watched(lambda watch: run_study(model or asked, out, watch, **settings))
     _closing(run)
 
 
@@ -92,7 +96,7 @@ def _step(name: str, text: str) -> None:
 
         opened = open_run(run)
         watched(lambda watch: STEPS[name](opened, Lazy(opened), watch))
-        facts = {k: v for k, v in opened.study["steps"][name].items() if k not in ("state", "finished", "site", "notes")}
+        facts = {k: v for k, v in opened.study["steps"][name].items() if k not in ("state", "finished", "site", "notes", "parts", "inputs")}
         print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in facts.items()))
 
     command.__doc__ = text
@@ -220,7 +224,7 @@ def _closing(run: Any) -> None:
 
 
 def _number_or_text(value: str | None) -> int | str | None:
-    return int(value) if value is not None and value.lstrip("-").isdigit() else value
+    return int(value) if value is not None and re.fullmatch("-?[0-9]+", value) else value
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:
@@ -229,6 +233,11 @@ def _read_config(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise WorkbenchError(f"the settings in {path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise WorkbenchError(f"the settings in {path} are no JSON object")
+    if given := [name for name in ("out", "watch") if name in found]:
+        raise WorkbenchError(f"{given[0]} is no setting of a study, but stands in {path}: give it as an option")
+    return found

@@ -24,13 +24,29 @@ def watched(job: Callable[..., Any]) -> Any:
         raise WorkbenchError("interrupted; what is finished is kept, and the same command continues from there") from None
 
 
+def refuse_stray(needed: str, **given: object) -> None:
+    """An error for options that would be ignored because another is missing (or is there).
+
+    Parameters
+    ----------
+    needed
+        What they need, e.g. ``"--strengths"`` or ``"files"``.
+    **given
+        Option -> its value, None or False where it was not given.
+    """
+    if stray := [name for name, value in given.items() if value not in (None, False)]:
+        raise typer.BadParameter(f"--{stray[0].replace('_', '-')} has no effect without {needed}")
+
+
 def parse_layers(value: str | None) -> tuple[int, ...] | None:
     """Read ``"10-20"`` or ``"4,8,12"``."""
     if value is None:
         return None
     try:
-        ranges = [part.split("-") for part in value.split(",")]
-        return tuple(n for r in ranges for n in range(int(r[0]), int(r[-1]) + 1))
+        ranges = [range(int(r[0]), int(r[-1]) + 1) for r in (part.split("-") for part in value.split(","))]
+        if not all(ranges):
+            raise ValueError
+        return tuple(n for numbers in ranges for n in numbers)
     except ValueError:
         raise typer.BadParameter(f"{value!r}: write numbers and ranges, e.g. 10-20 or 4,8,12") from None
 

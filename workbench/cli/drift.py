@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import WorkbenchError
-from .common import again, watched
+from .common import again, refuse_stray, watched
 
 drift_app = typer.Typer()
 SAID = 10
@@ -26,14 +26,16 @@ def drift(
     strict: Annotated[bool, typer.Option("--strict", help="files: stop at the first conversation that cannot be read")] = False,
     n: Annotated[int | None, typer.Option(help="simulated conversations a domain")] = None,
     turns: Annotated[int | None, typer.Option(help="answers a simulated conversation")] = None,
-    domains: Annotated[str | None, typer.Option(help="domains, with commas; the paper's four where not given")] = None,
-    user: Annotated[str | None, typer.Option(help="who plays the user: a server's address, self (the model itself), or a model")] = None,
+    domains: Annotated[str | None, typer.Option(help="domains, with commas; all that the tasks hold where not given")] = None,
+    user: Annotated[str | None, typer.Option(help="who plays the user: a server's address, a model, or self (as where not given)")] = None,
     steer: Annotated[float | None, typer.Option(help="hold them again steered: a fraction of the mean residual norm")] = None,
     user_model: Annotated[str | None, typer.Option(help="what that server calls the model")] = None,
     tasks: Annotated[Path | None, typer.Option(help="domains, users and topics of your own, as in data/drift.json")] = None,
     repeats: Annotated[int | None, typer.Option(help="answer every message so many times, to measure changes better")] = None,
     embeddings: Annotated[str | None, typer.Option(help="of messages: input, tfidf, sentence, or a sentence model")] = None,
-    layer: Annotated[int | None, typer.Option(help="where to read; the layer whose replies repeat best where not given")] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="where to read; the drift study's, or the layer whose replies repeat best, where not given")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="seed of conversations and users")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="longest answer")] = None,
 ) -> None:  # fmt: skip
@@ -50,9 +52,11 @@ def drift(
     if bool(files) == simulate:
         raise WorkbenchError("drift takes files of conversations, or --simulate: one of the two")
     if simulate:
+        refuse_stray("files", window=window, capped=capped, join=join, strict=strict)
         _simulate(opened, given | {"domains": tuple(d.strip() for d in domains.split(",")) if domains else None})
     else:
-        _read(opened, files or [], window, capped, join, strict)
+        refuse_stray("--simulate", **{k: v for k, v in given.items() if k != "layer"}, domains=domains)
+        _read(opened, files or [], window, capped, join, strict, layer)
 
 
 def _simulate(run: Any, given: dict[str, Any]) -> None:
@@ -67,7 +71,7 @@ def _simulate(run: Any, given: dict[str, Any]) -> None:
     again(run)
 
 
-def _read(run: Any, files: list[Path], window: int | None, capped: bool, join: bool, strict: bool) -> None:
+def _read(run: Any, files: list[Path], window: int | None, capped: bool, join: bool, strict: bool, layer: int | None) -> None:
     from ..drift.files import given_trajectories, in_words
     from ..study.config import Lazy
     from ..transcripts import load_conversations
@@ -76,7 +80,7 @@ def _read(run: Any, files: list[Path], window: int | None, capped: bool, join: b
     model = Lazy(run)()
     frame, left_out, folder = watched(
         lambda watch: given_trajectories(
-            run, model, talks, window=window, capped=capped, progress=lambda done, total: watch("reading", done, total)
+            run, model, talks, layer=layer, window=window, capped=capped, progress=lambda done, total: watch("reading", done, total)
         )
     )
     print(in_words(frame))

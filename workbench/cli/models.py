@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import RunFolder, again, watched
+from .common import RunFolder, again, refuse_stray, watched
 
 models_app = typer.Typer()
 
@@ -15,9 +15,9 @@ models_app = typer.Typer()
 @models_app.command()
 def traits(
     run: RunFolder,
-    n: Annotated[int | None, typer.Option(help="how many traits")] = 24,
-    questions: Annotated[int, typer.Option(help="questions a trait")] = 4,
-    pairs: Annotated[int | None, typer.Option(help="pairs of prompts a trait; all where not given")] = None,
+    n: Annotated[int | None, typer.Option(min=1, help="how many traits")] = 24,
+    questions: Annotated[int, typer.Option(min=1, help="questions a trait")] = 4,
+    pairs: Annotated[int | None, typer.Option(min=1, help="pairs of prompts a trait; all where not given")] = None,
     source: Annotated[Path | None, typer.Option(help="a folder of traits, ours or the published layout")] = None,
     full: Annotated[bool, typer.Option("--full", help="all traits")] = False,
 ) -> None:
@@ -59,7 +59,7 @@ def compare(
 @models_app.command()
 def label(
     run: RunFolder,
-    n: Annotated[int, typer.Option(help="responses in the sample")] = 200,
+    n: Annotated[int, typer.Option(min=1, help="responses in the sample")] = 200,
     seed: Annotated[int, typer.Option(help="draws the sample")] = 0,
     read: Annotated[bool, typer.Option("--read", help="read the labels back and compare them with the judge's")] = False,
     file: Annotated[Path | None, typer.Option(help="with --read: the filled sheet, where it is not the run's own")] = None,
@@ -70,6 +70,7 @@ def label(
 
     opened = open_run(run)
     if not read:
+        refuse_stray("--read", file=file)
         print(f"{export_sample(opened, n, seed)}: fill in the column label (3 fully in the role ... 0 refuses), then add --read")
         return
     found, rates = read_sample(opened, file)
