@@ -1,9 +1,10 @@
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import make_activations, make_site
 
-from workbench.activations import Activations, Site
+from workbench.activations import Activations, Site, as_layers
 from workbench.errors import DataError
 
 
@@ -72,3 +73,26 @@ def test_a_site_survives_its_file():
 def test_parts_of_a_site_from_the_future_are_said():
     with pytest.warns(UserWarning, match="unknown to this version: phase"):
         Site.from_dict(make_site().to_dict() | {"phase": 3})
+
+
+def test_rows_by_booleans(acts):
+    assert acts.take((acts.rows["role"] == "b").to_numpy()).rows["role"].tolist() == ["b", "b"]
+    assert len(acts.take(pd.Series([False] * 4))) == 0
+    with pytest.raises(DataError, match="3 booleans do not say which of 4 rows"):
+        acts.take([True, False, True])
+
+
+@pytest.mark.parametrize("layer", [np.int64(1), np.float64(1.0), [1], pd.Series([1])])
+def test_a_layer_may_come_from_a_table(acts, layer):
+    assert acts.at(layer).site.layers == (1,)
+    assert type(acts.at(layer).site.layers[0]) is int
+
+
+def test_a_layer_is_a_whole_number():
+    with pytest.raises(DataError, match=r"a layer is a whole number, not 1\.5"):
+        as_layers([1, 1.5])
+
+
+def test_rows_that_count_nothing_have_no_average():
+    with pytest.raises(DataError, match="count 0 times"):
+        make_activations(torch.ones(2, 1, 3), ["a", "a"], n=[0, 0]).mean("role")

@@ -107,6 +107,12 @@ def test_what_cannot_be_divided_is_said_in_one_sentence(organism):
         attribution(model, [("user", "hi"), ("assistant", "")], direction, 1)
 
 
+def test_rounding_is_not_taken_for_heads_that_cannot_be_separated():
+    model = load_model("organism", full=True, dtype="bfloat16")
+    with pytest.raises(ModelError, match=r"in bfloat16 the parts of organism miss .* load it with dtype='float32'"):
+        attribution(model, TALK, some_direction(model), 3)
+
+
 def test_a_model_that_scales_its_blocks_is_refused(organism):
     """Blocks whose output is halved before it is added: heads and MLPs no longer add up to the stream."""
     model = load_model("organism", full=True)

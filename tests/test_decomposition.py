@@ -92,6 +92,19 @@ def test_without_prompt_effects_their_correlation_is_within_chance():
     assert sum(inside) >= 17
 
 
+def test_a_role_is_not_scored_by_the_prompt_that_its_score_is_compared_with():
+    """Large effects of prompts upon texts that have nothing to do with the roles: no correlation without scores from outside."""
+    inside = []
+    for seed in range(20):
+        both, axis, _ = crossed(prompt=2.0, text=1.0, rest=0.5, seed=seed)
+        row = decompose(both, axis, n_boot=200, seed=seed).correlations.iloc[0]
+        inside.append(row["null_low"] <= row["r"] <= row["null_high"])
+    assert sum(inside) >= 17
+    both, axis, latent = crossed(prompt=1.0, text=0.5, rest=0.5)
+    both.projections[..., 0] += np.repeat(latent, EACH)[None]  # roles that write as their prompts push
+    assert decompose(both, axis, n_boot=200).correlations.iloc[0]["r"] > 0.9
+
+
 def test_the_prompts_own_axis_points_to_the_default():
     both, axis, _ = crossed(prompt=3.0, text=1.0, rest=0.1)
     found = decompose(both, axis, n_boot=50)

@@ -56,7 +56,7 @@ def test_the_python_of_a_page_runs(path, study, tmp_path, monkeypatch, capsys):
         assert names["table"]["cosine"].min() > 0.5
     if path.name == "sign.md":
         assert names["paper"].percentile == 75
-        assert names["gentle"].n == 12
+        assert names["own"].n == 12
 
 
 def test_few_blocks_are_not_run_and_each_says_why():
@@ -212,7 +212,7 @@ def test_columns_are_those_of_a_run(study):
 
 def test_what_the_page_on_files_says_of_the_folder_is_there(study):
     said = re.findall(r"^\| `([^`|]+)`", prose(DOCS / "files.md").split("## Columns")[0], re.M)
-    after = {"prompt_axis.safetensors", "crossing/", "calibration/", "thresholds.json", "drift/"}
+    after = {"prompt_axis.safetensors", "crossing/", "calibration/", "thresholds.json", "drift/", "traits/"}
     assert len(said) > 10
     for pattern in set(said) - after:
         assert any((study / "organism").glob(pattern.rstrip("/"))), pattern

@@ -9,7 +9,9 @@ from architectures import build, tokenizer
 from templates import FAMILIES, build_tokenizer
 
 from workbench.conversations import Conversation
+from workbench.directions import Direction
 from workbench.errors import ChatError, DataError
+from workbench.interventions import Add
 from workbench.models.extraction import Reading, batches_by_length, extract, pooled, readings_of, token_activations
 from workbench.models.loading import load_model
 from workbench.rollouts import generate_rollouts
@@ -146,6 +148,8 @@ def test_per_token_activations(organism):
     rendered = organism.render(conversation)
     cache = organism.run_with_cache(torch.tensor([rendered.ids]))
     assert torch.equal(acts.values[:, 2], cache[organism.resid_post(2)][0])
+    turned = token_activations(organism, conversation, layers=[3, 1])  # hooks fire in another order than was asked
+    assert torch.equal(turned.at(3).values, acts.at(3).values)
     assert "".join(acts.rows.loc[acts.rows["message"] == 1, "text"]) == "I am the ghost."
     assert set(acts.rows.loc[acts.rows["message"] == -1, "speaker"]) == {""}
     mean = acts.where("message == 1").values.mean(0)
@@ -201,6 +205,21 @@ def test_thinking_is_a_segment_of_its_own(thinker):
     hidden = torch.stack([by_hand(thinker, with_thought.ids, i, i + 1) for i in [*range(start, end), *tail]]).mean(0)
     assert torch.allclose(acts.values[0, :-1], hidden, atol=1e-5)
     assert not torch.allclose(acts.values, extract(thinker, rows.iloc[:1]).values, atol=1e-2)
+
+
+def test_thinking_is_generated_though_it_is_no_part_of_the_answer(thinker):
+    """What was one answer when it was written is intervened on alike when a part of it is called thinking."""
+    row = thought_row(thinker, "<think>\nthe sea is wide\n</think>\n\n", "hello world")
+    joined = row | {"thinking_ids": [], "response_ids": [*row["thinking_ids"], *row["response_ids"]]}
+    direction = Direction(torch.randn(1, thinker.d_model), thinker.bare_site([0]), "random", "nowhere")
+    found = []
+    for one in (row, joined):
+        with thinker.intervene(Add(direction, 3.0, positions="generated")) as meter:
+            acts = extract(thinker, pd.DataFrame([one]))
+        found.append((acts, meter.to_frame().set_index("positions")["tokens"].to_dict()))
+    assert found[0][1] == found[1][1]
+    [reading] = readings_of(thinker, pd.DataFrame([row]))
+    assert reading.written == len(thinker.chat_format.prompt_ids(Conversation.of("yes"))) < reading.start
 
 
 def test_a_model_that_did_not_think_has_no_thinking_to_read(organism):

@@ -354,3 +354,15 @@ def test_the_fourth_line_decides_what_the_others_left_open():
     assert with_causal(passed, untested_line("no jailbreaks")).conclusion == "cannot tell: (iv) untested, the rest passed"
     assert failed.lines[3].evidence == "none of 116 caps along the axis prevents enough at an admissible price"
     assert Verdict.from_dict(failed.to_dict()) == failed
+
+
+def test_without_a_right_answer_to_lose_the_price_is_unknown_and_nothing_fails():
+    table = change_table(recommended=GOOD, a=IDLE_CONTROL)
+    table.loc[table["measure"] == "right", ["baseline", "rate", "relative", "relative_low", "relative_high"]] = [
+        0.0,
+        0.0,
+        *[float("nan")] * 3,
+    ]
+    line = causal_line(table, {"a": "control"})
+    assert line.outcome == UNTESTED
+    assert "none of 400 right answers: what a cap costs cannot be seen" in line.evidence

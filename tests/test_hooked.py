@@ -6,7 +6,8 @@ import pytest
 import torch
 from architectures import FAMILIES, build, tokenizer
 
-from workbench.errors import ModelError
+from workbench.conversations import Conversation
+from workbench.errors import ChatError, ModelError
 from workbench.models.extraction import Reading, pooled
 from workbench.models.loading import load_model
 
@@ -207,3 +208,23 @@ def test_objects_that_are_no_models():
         load_model(build("llama"))
     with pytest.raises(ModelError, match="a int is neither"):
         load_model(3, tokenizer=tokenizer())
+
+
+@pytest.mark.parametrize("option", [{"dtype": "bfloat16"}, {"full": True}, {"thinking": True}, {"device": "cpu"}, {"revision": "main"}])
+def test_what_a_model_in_memory_can_no_longer_be_is_refused(organism, option):
+    assert load_model(organism) is organism
+    with pytest.raises(ModelError, match=f"organism is in memory already: {next(iter(option))} can only be chosen"):
+        load_model(organism, **option)
+    if next(iter(option)) not in ("full", "thinking"):
+        with pytest.raises(ModelError, match="this LlamaForCausalLM is in memory already"):
+            load_model(build("llama"), tokenizer=tokenizer(), **option)
+
+
+def test_a_system_prompt_is_put_before_a_conversation_and_never_dropped(organism):
+    system = "You are a ghost."
+    asked = Conversation.of("Who are you?")
+    settings = {"max_new_tokens": 12, "temperature": 0}
+    assert organism.chat(asked, system=system, **settings) == organism.chat("Who are you?", system=system, **settings)
+    assert organism.chat(asked, system=system, **settings) != organism.chat(asked, **settings)
+    with pytest.raises(ChatError, match="only the first message can be"):
+        organism.chat(Conversation.of("Who are you?", system=system), system=system)

@@ -432,3 +432,20 @@ def test_nothing_attached_is_nothing_done(organism, prompts):
     with organism.intervene([]) as meter, nullcontext():
         generate(organism, prompts[:1], max_new_tokens=3, seeds=[1])
     assert meter.to_frame().empty
+
+
+def test_the_last_position_is_the_texts_and_not_each_chunks(organism, axis):
+    ids, spans = torch.arange(10, 40)[None], [(8, 30)]
+    seen = []
+    for chunk in (30, 7):
+        with organism.intervene(Add(axis, 1.0, layers=[1], positions="last")) as meter:
+            organism.prefill(ids, spans, chunk)
+        seen.append(meter.to_frame().query("positions == 'all'")["engaged"].item())
+    assert seen == pytest.approx([1 / 30, 1 / 30])
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf")])
+def test_strengths_are_finite(axis, strength):
+    for make in (Add, Ablate):
+        with pytest.raises(DataError, match="a strength is a finite number"):
+            make(axis, strength)

@@ -74,6 +74,8 @@ def test_components_to_a_share():
     space = PersonaSpace(0).fit(make_activations(values, list("abcdef"), n=[1] * 6))
     assert space.explained_variance_ratio_[:3] == pytest.approx([16 / 18, 1 / 18, 1 / 18])
     assert [space.n_components_for(share) for share in (0.7, 0.88, 0.9, 1.0)] == [1, 1, 2, 3]
+    with pytest.raises(DataError, match="the 2 components of this space hold 94% of the variance, not 99%"):
+        PersonaSpace(0, n_components=2).fit(space.vectors_).n_components_for(0.99)
 
 
 # -- the null -----------------------------------------------------------------------------------------
@@ -185,6 +187,12 @@ def test_too_few_roles(n, text):
     acts = make_activations(torch.randn(n + 1, 1, 4), ["default", *[f"r{i}" for i in range(n)]])
     with pytest.raises(DataError, match=text):
         PersonaSpace(0).fit(acts)
+
+
+def test_several_rows_of_a_role_are_refused(vectors):
+    twice = vectors.take([*range(len(vectors)), 1])
+    with pytest.raises(DataError, match=f"role '{vectors.rows['role'][1]}' has several rows: average them first"):
+        PersonaSpace(0).fit(twice)
 
 
 def test_another_model_is_refused(vectors):

@@ -1,5 +1,6 @@
 """Trajectories: one pass, passes per turn and windows agree; bands; what an intervention leaves behind."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -236,3 +237,16 @@ def test_pieces_put_together_are_the_text(organism, text):
     pieces = pieces_of(organism, ids)
     assert len(pieces) == len(ids)
     assert "".join(pieces) == text
+
+
+@pytest.mark.parametrize("by", ["turn", "token"])
+def test_what_a_file_says_never_stands_where_a_measurement_is(organism, talk, by):
+    """Rows of LMSYS and WildChat have a field `turn`; others may have any."""
+    axis = directions(organism)["axis"]
+    plain = trajectory(organism, [replace(talk, about={})], axis, by=by)
+    about = dict.fromkeys([*plain.columns, "after", "inside", "self", "language"], "theirs")
+    found = trajectory(organism, [replace(talk, about=about)], axis, by=by)
+    pd.testing.assert_frame_equal(found[list(plain.columns)], plain)
+    assert (found[[f"about_{name}" for name in (*plain.columns, "after", "inside")]] == "theirs").all(axis=None)
+    assert (found[["self", "language"]] == "theirs").all(axis=None)
+    assert not {"after", "inside"} & set(found)

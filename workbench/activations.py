@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsInt
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,15 @@ from .errors import DataError
 
 if TYPE_CHECKING:
     from .directions import Direction
+
+
+def as_layers(layers: SupportsInt | Iterable[SupportsInt]) -> list[int]:
+    """One block or several as a list of plain integers, whatever kind of number a table holds them as."""
+    asked = list(layers) if isinstance(layers, Iterable) else [layers]
+    for layer in asked:
+        if isinstance(layer, str) or int(layer) != layer:
+            raise DataError(f"a layer is a whole number, not {layer!r}")
+    return [int(layer) for layer in asked]
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class Site:
 
     def with_layers(self, layers: Sequence[int]) -> Site:
         """The same site at other layers."""
-        return replace(self, layers=tuple(layers))
+        return replace(self, layers=tuple(as_layers(layers)))
 
     def differences(self, other: Site) -> list[str]:
         """What forbids arithmetic between the two: weights, hook, layers or width that differ, in words."""
@@ -134,21 +143,32 @@ class Activations:
         kept = self.rows.reset_index(drop=True).query(query, engine="python").index
         return self.take(kept.to_numpy())
 
-    def take(self, positions: Sequence[int] | np.ndarray) -> Activations:
-        """Rows by position."""
-        index = torch.tensor(list(map(int, positions)), dtype=torch.long)
+    def take(self, positions: Sequence[int] | Sequence[bool] | np.ndarray | pd.Series) -> Activations:
+        """Rows by position, or those where an array of booleans is true.
+
+        Raises
+        ------
+        DataError
+            Where there are not as many booleans as rows.
+        """
+        asked = np.asarray(positions)
+        if asked.dtype == bool:
+            if len(asked) != len(self):
+                raise DataError(f"{len(asked)} booleans do not say which of {len(self)} rows to take")
+            asked = np.flatnonzero(asked)
+        index = torch.tensor(list(map(int, asked)), dtype=torch.long)
         return Activations(self.values[index], self.rows.iloc[index.tolist()].reset_index(drop=True), self.site)
 
-    def at(self, layers: int | Sequence[int]) -> Activations:
+    def at(self, layers: SupportsInt | Iterable[SupportsInt]) -> Activations:
         """The same rows at fewer layers."""
-        layers = [layers] if isinstance(layers, int) else list(layers)
+        layers = as_layers(layers)
         index = [self.site.index(layer) for layer in layers]
         return Activations(self.values[:, index], self.rows, self.site.with_layers(layers))
 
     def mean(self, by: str | Sequence[str]) -> Activations:
         """Average rows that agree in `by`, in order of first appearance; column ``n`` counts them.
 
-        Rows that are themselves averages (they have a column ``n``) count ``n`` times.
+        Rows that are themselves averages (they have a column ``n``) count ``n`` times; an error where that is never.
         """
         by = [by] if isinstance(by, str) else list(by)
         if missing := [name for name in by if name not in self.rows]:
@@ -160,6 +180,8 @@ class Activations:
         totals = torch.zeros(groups.ngroups, dtype=torch.float64).index_add_(0, number, weights)
         sums = torch.zeros(groups.ngroups, *self.values.shape[1:], dtype=torch.float64)
         sums.index_add_(0, number, self.values.double() * weights[:, None, None])
+        if (totals <= 0).any():
+            raise DataError("rows that count 0 times (column 'n') have no average")
         table = rows[by].drop_duplicates().reset_index(drop=True).assign(n=totals.round().long().tolist())
         return Activations((sums / totals[:, None, None]).float(), table, self.site)
 

@@ -99,8 +99,10 @@ def plan_crossing(model: HookedModel, rollouts: pd.DataFrame, roles: int = ROLES
     Raises
     ------
     DataError
-        Where fewer than four roles have two texts, or all texts are the same.
+        Where fewer than four roles are asked for or have two texts, or all texts are the same.
     """
+    if roles < MIN_ROLES or texts < 1:
+        raise DataError(f"crossing prompts and texts takes {MIN_ROLES} roles or more and a text of each, not {roles} and {texts}")
     usable = _usable(rollouts)
     found = {str(name): group for name, group in usable.groupby("role", sort=False) if len(group) >= 2}
     names = sorted(set(found) - {DEFAULT_ROLE})

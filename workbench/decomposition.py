@@ -68,8 +68,8 @@ def who_or_what(
     roles, texts
         How many prompts (and writers), and how many texts of each.
     scores
-        Role -> its score, e.g. the latent of an organism; where None, the projection of the role's own texts under its
-        own prompt.
+        Role -> its score, e.g. the latent of an organism; where None, the projection of the role's own texts under the
+        prompts of the others.
     say
         Called with the cost before anything is run.
     progress
@@ -146,7 +146,7 @@ def _divided(y: np.ndarray) -> np.ndarray:
 def _correlations(crossed: Crossed, effects: np.ndarray, scores: Mapping[str, float] | None, n_boot: int, seed: int) -> pd.DataFrame:
     rng, rows = np.random.default_rng(seed), []
     known = [i for i, name in enumerate(crossed.prompts) if scores is None or name in scores]
-    own = _own_scores(crossed) if scores is None else np.array([[scores[crossed.prompts[i]]] * len(crossed.layers) for i in known])
+    own = _own_scores(crossed, effects) if scores is None else np.array([[scores[crossed.prompts[i]]] * len(crossed.layers) for i in known])
     if len(known) < 3:
         raise DataError(f"a correlation with the prompts' effects needs the scores of 3 roles; {len(known)} are known")
     for slot, layer in enumerate(crossed.layers):
@@ -168,10 +168,13 @@ def _correlations(crossed: Crossed, effects: np.ndarray, scores: Mapping[str, fl
     return pd.DataFrame(rows)
 
 
-def _own_scores(crossed: Crossed) -> np.ndarray:
-    """[prompt, layer]: the mean projection of each role's own texts under its own prompt."""
-    writers = crossed.texts["role"].to_numpy()
-    return np.stack([crossed.projections[i, writers == name].mean(0) for i, name in enumerate(crossed.prompts)])
+def _own_scores(crossed: Crossed, effects: np.ndarray) -> np.ndarray:
+    """[prompt, layer]: how far each role's own texts lie towards + under all prompts but its own, each prompt's effect taken off.
+
+    Read under its own prompt a text holds that prompt's effect, and would correlate with it whatever the role is.
+    """
+    writers, rest = crossed.texts["role"].to_numpy(), crossed.projections - effects[:, None]
+    return np.stack([np.delete(rest[:, writers == name], i, axis=0).mean((0, 1)) for i, name in enumerate(crossed.prompts)])
 
 
 def _prompt_axis(crossed: Crossed, axis: Direction, n_boot: int, seed: int) -> tuple[Direction | None, pd.DataFrame]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import SupportsInt
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .activations import Activations, Site
+from .activations import Activations, Site, as_layers
 from .conversations import DEFAULT_ROLE
 from .errors import DataError
 from .tensorfile import read_tensor_file, write_tensor_file
@@ -87,9 +88,9 @@ class Direction:
             raise DataError(f"direction {self.name!r} is zero at layer {zero[0]}: it points nowhere")
         return replace(self, values=self.values / norms[:, None])
 
-    def at(self, layers: int | Sequence[int]) -> Direction:
+    def at(self, layers: SupportsInt | Iterable[SupportsInt]) -> Direction:
         """The direction at fewer layers, in the order asked for."""
-        layers = [layers] if isinstance(layers, int) else list(layers)
+        layers = as_layers(layers)
         return replace(self, values=self.values[[self.site.index(n) for n in layers]], site=self.site.with_layers(layers))
 
     # -- numbers -----------------------------------------------------------------------------------
@@ -105,10 +106,10 @@ class Direction:
         across_models
             Allow other weights of equal width (base and chat model, fine-tunes).
         """
-        if not across_models:
-            self._check_same(replace(other, site=other.site.with_layers(self.site.layers), values=self.values), "compare")
         if self.site.d_model != other.site.d_model:
             raise DataError(f"cosine of directions of width {self.site.d_model} and {other.site.d_model}")
+        if not across_models:
+            self._check_same(replace(other, site=other.site.with_layers(self.site.layers), values=self.values), "compare")
         shared = [layer for layer in self.site.layers if layer in other.site.layers]
         if not shared:
             raise DataError(f"no layer in common: {list(self.site.layers)} and {list(other.site.layers)}")
@@ -152,7 +153,7 @@ def contrast(
 ) -> Direction:
     """The mean of the positive rows minus the mean over the other roles' vectors, at every layer.
 
-    With ``positive="default"`` this is the Assistant Axis (paper, section 3): + points to the Assistant.
+    With ``positive="default"`` this is the paper's Assistant Axis: + points to the Assistant.
 
     Parameters
     ----------

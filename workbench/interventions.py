@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from .activations import as_layers
 from .directions import Direction
 from .errors import DataError
 from .thresholds import Norms, Threshold, check_layers, signature
@@ -44,14 +45,14 @@ class Intervention:
     """
 
     direction: Direction
-    layers: Sequence[int] | None = None
+    layers: Sequence[int] | int | None = None
     positions: str = "all"
     transfer: bool = False
 
     def __post_init__(self) -> None:
         if self.positions not in POSITIONS:
             raise DataError(f"positions are one of {', '.join(POSITIONS)}, not {self.positions!r}")
-        layers = self.direction.site.layers if self.layers is None else tuple(map(int, self.layers))
+        layers = self.direction.site.layers if self.layers is None else tuple(as_layers(self.layers))
         if not layers:
             raise DataError("an intervention needs at least one layer")
         check_layers(layers, self.direction.site.layers, f"direction {self.direction.name!r}")
@@ -61,7 +62,7 @@ class Intervention:
     @property
     def at_layers(self) -> tuple[int, ...]:
         """The blocks that it acts after, ascending."""
-        return tuple(self.layers or ())
+        return tuple(as_layers(() if self.layers is None else self.layers))
 
     def __call__(
         self, h: Float[Tensor, "batch pos d_model"], layer: int, where: Bool[Tensor, "batch pos"] | None = None
@@ -112,7 +113,7 @@ class Intervention:
 
 @dataclass(frozen=True, eq=False)
 class Add(Intervention):
-    """Steer: add the same vector to every token (paper, section 4).
+    """Steer: add the same vector to every token (the paper's steering).
 
     Attributes
     ----------
@@ -129,8 +130,7 @@ class Add(Intervention):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not math.isfinite(self.strength):
-            raise DataError(f"a strength is a finite number, not {self.strength}")
+        _finite(self.strength)
         for layer in self.at_layers:  # a missing norm shows here, not in the middle of a run
             self.step(layer)
 
@@ -155,12 +155,21 @@ class Ablate(Intervention):
     direction: Direction
     strength: float = 1.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _finite(self.strength)
+
     def _change(self, p: Tensor, layer: int) -> Tensor:
         return -self.strength * p
 
     def describe(self) -> dict[str, Any]:
         """As for every intervention, and strength."""
         return super().describe() | {"strength": self.strength}
+
+
+def _finite(strength: float) -> None:
+    if not math.isfinite(strength):
+        raise DataError(f"a strength is a finite number, not {strength}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +213,7 @@ class _Limit(Intervention):
 
 @dataclass(frozen=True, eq=False)
 class Floor(_Limit):
-    """Keep the projection at or above a threshold: ``h + max(tau - <h, v>, 0) v`` (paper, section 6: activation capping).
+    """Keep the projection at or above a threshold: ``h + max(tau - <h, v>, 0) v`` (the paper's activation capping).
 
     Along the Assistant Axis this is the paper's cap: the model cannot leave the Assistant's side. Mind the sign trap
     that :mod:`workbench.thresholds` explains: the paper's "25th percentile" is ``q=75`` here, over all rollouts.

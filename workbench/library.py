@@ -157,7 +157,7 @@ def _read_question(path: Path, number: int, line: str) -> Question:
 
 def _read_json(path: Path) -> dict:
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
+        entry = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise LibraryError(f"{path} is not JSON: {error}") from error
     if not isinstance(entry, dict):
@@ -175,7 +175,8 @@ def _field(path: Path, entry: Any, name: str, kind: type) -> Any:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        # Not splitlines(): a text may hold other line ends (U+2028), which are no ends of JSON lines.
+        return [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except UnicodeDecodeError as error:
         raise LibraryError(f"{path} is not UTF-8 text: {error}") from error
 

@@ -50,7 +50,7 @@ class Task:
         object.__setattr__(self, "wanted", done_by(self.model, self.cap, self.own))
 
     def written_under(self, acting: Intervention | Sequence[Intervention]) -> list[Reading]:
-        """The texts (prompt and answer) that the model writes under an intervention; empty answers are left out."""
+        """The texts (prompt, thinking, answer) that the model writes under an intervention; empty answers are left out."""
         found = []
         for start in range(0, len(self.prompts), self.batch_size):
             batch = self.prompts[start : start + self.batch_size]
@@ -58,8 +58,8 @@ class Task:
             with self.model.intervene(acting):
                 seeds = [seed_of(p.id, self.seed) for p in batch]
                 answers = generate(self.model, ids, max_new_tokens=self.max_new_tokens, seeds=seeds)
-            pairs = [(prompt, answer.ids) for prompt, answer in zip(ids, answers, strict=True) if answer.ids]
-            found += [Reading((*prompt, *ids), len(prompt), len(prompt) + len(ids)) for prompt, ids in pairs]
+            written = [(prompt, (*answer.thinking, *answer.ids)) for prompt, answer in zip(ids, answers, strict=True) if answer.ids]
+            found += [Reading((*prompt, *said), len(prompt), len(prompt) + len(said)) for prompt, said in written]
         if not found:
             raise DataError("the model wrote nothing under this intervention: there is no text to match on")
         return found

@@ -1,4 +1,4 @@
-"""Persona space: the principal components of role vectors at one layer (paper, section 2)."""
+"""Persona space: the principal components of role vectors at one layer (the paper's persona space)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
-from .activations import Activations
+from .activations import Activations, as_layers
 from .conversations import DEFAULT_ROLE
 from .directions import Direction
 from .errors import DataError
@@ -46,7 +46,8 @@ class PersonaSpace:
     """
 
     def __init__(self, layer: int, *, standardise: bool = False, n_components: int | None = None) -> None:
-        self.layer, self.standardise, self.n_components = layer, standardise, n_components
+        [self.layer] = as_layers(layer)
+        self.standardise, self.n_components = standardise, n_components
 
     def __repr__(self) -> str:
         fitted = f", {len(self.roles_)} roles, PC1 {self.explained_variance_ratio_[0]:.0%}" if hasattr(self, "roles_") else ""
@@ -63,6 +64,8 @@ class PersonaSpace:
         roles = _names(vectors)
         matrix = self._matrix(vectors)
         kept = roles != DEFAULT_ROLE
+        if repeated := sorted({name for name in roles if (roles == name).sum() > 1}):
+            raise DataError(f"role {repeated[0]!r} has several rows: average them first, with role_vectors() or mean('role')")
         if kept.sum() < 3:
             raise DataError(f"a persona space needs at least 3 roles; there are {int(kept.sum())}")
         self.vectors_ = vectors
@@ -116,8 +119,17 @@ class PersonaSpace:
         return Direction(values, self.site_, f"PC{i}", end, {"method": "PCA of role vectors", "n_roles": len(self.roles_)})
 
     def n_components_for(self, share: float) -> int:
-        """How many components reach this share of the variance between roles."""
-        return int(np.searchsorted(np.cumsum(self.explained_variance_ratio_), share - 1e-9) + 1)
+        """How many components reach this share of the variance between roles.
+
+        Raises
+        ------
+        DataError
+            Where those that were fitted do not.
+        """
+        reached = np.cumsum(self.explained_variance_ratio_)
+        if share - 1e-9 > reached[-1]:
+            raise DataError(f"the {len(reached)} components of this space hold {reached[-1]:.0%} of the variance, not {share:.0%}")
+        return int(np.searchsorted(reached, share - 1e-9) + 1)
 
     def scree(self, null: int = 0, seed: int = 0) -> pd.DataFrame:
         """Share of the variance between roles that each component holds, and what components of unrelated dimensions would hold.

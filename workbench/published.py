@@ -37,7 +37,7 @@ CLOSE = 0.9
 
 # -- import -------------------------------------------------------------------------------------------
 def import_published(folder: str | Path, out: str | Path, model: str = "") -> tuple[Run, list[str]]:
-    """Read published vectors into a run folder of our format (paper, sections 3 and 6).
+    """Read published vectors into a run folder of our format (the paper's axis, role vectors and caps).
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def import_published(folder: str | Path, out: str | Path, model: str = "") -> tu
 
 def _table(column: str, files: Mapping[str, PublishedFile], model: str) -> Activations:
     values = torch.stack([file.values for file in files.values()])
-    rows = pd.DataFrame({column: list(files), "label": "published", "n": 0})
+    rows = pd.DataFrame({column: list(files), "label": "published", "n": 1})
     return Activations(values, rows, _site(model, range(values.shape[1]), values.shape[2]))
 
 

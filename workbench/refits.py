@@ -110,7 +110,7 @@ def _usable(rollouts: pd.DataFrame) -> pd.DataFrame:
 
 def _first(reading: Reading) -> Reading:
     end = min(reading.end, reading.start + FIRST)
-    return Reading(reading.ids[:end], reading.start, end)
+    return replace(reading, ids=reading.ids[:end], end=end)
 
 
 def _masked(model: HookedModel, readings: Sequence[Reading], roles: Sequence[str]) -> tuple[list[Reading], list[int]]:

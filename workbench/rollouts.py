@@ -118,7 +118,10 @@ def generate_rollouts(
     progress
         Called with rows done and rows in all.
     **settings
-        As for :func:`plan_rollouts`.
+        ``prompts`` (system prompts a role; 2), ``samples`` (answers to each prompt and question; 1), ``default_rollouts`` (of the
+        default, spread over all its prompts and questions; 96, as many as any role where None), ``seed`` (0), ``max_new_tokens``
+        (where None what the model's generation settings say, else 256), ``batch_size`` (by the model's width where None),
+        ``temperature`` (0.7), ``top_p`` (0.9).
 
     Returns
     -------

@@ -27,7 +27,7 @@ LOST = 0.10
 def steering_conditions(
     axis: Direction, layer: int, norms: Norms, strengths: Sequence[float] = STRENGTHS, positions: str = "all"
 ) -> dict[float, Condition]:
-    """Steering at one layer, a condition a strength (paper, section 4: one middle layer, every token)."""
+    """Steering at one layer, a condition a strength (as in the paper: one middle layer, every token)."""
     if not all(np.isfinite(strengths)):
         raise DataError(f"strengths are finite numbers, not {list(strengths)}")
     acting = {float(s): Add(axis, float(s), norms, layers=[layer], positions=positions) for s in sorted(set(strengths)) if s}
@@ -74,7 +74,8 @@ def sweep_strengths(
     Returns
     -------
     DataFrame
-        See :func:`dose_response`.
+        A row a strength and measure: ``strength, measure, rate, low, high, n, groups``, ``breaks`` (text or answers break there);
+        ``attrs``: ``layer, unit``. It is what ``plots.dose_response`` draws.
     """
     conditions = steering_conditions(axis, layer, norms, strengths, positions)
     evaluation = evaluate(model, prompts, grader, list(conditions.values()), seed=seed, progress=progress)

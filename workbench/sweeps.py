@@ -69,7 +69,8 @@ def sweep_layers(
     acts
         Response means of all roles, the default among them.
     splits
-        Who belongs to ``fit`` and ``choose``; ``report`` is not looked at.
+        Who belongs to ``fit`` and ``choose``. ``report`` has no part in fitting, scoring and choosing; only ``split_half`` and the
+        norm that ``axis_norm`` is divided by are those of all responses.
     keep, min_count
         Which responses make a role vector, as in :func:`workbench.role_vectors`.
     n_boot

@@ -22,6 +22,8 @@ TURN_COLUMNS = [
 ]  # fmt: skip
 TOKEN_COLUMNS = ["conversation", "turn", "exchange", "speaker", "layer", "direction", "n_tokens", "window", "cut"]
 """What all tokens of a message have in common."""
+MEASURED = {*TURN_COLUMNS, "token", "after", "low", "high", "inside"}
+"""What a trajectory measures; what is known of a conversation besides never stands under these names."""
 BY_TURN = ("prompt", "generated", "last")
 """Positions that mean something else for every answer: under such an intervention each answer takes a pass of its own."""
 
@@ -61,7 +63,8 @@ def trajectory(
         ``conversation, turn`` (index of the message), ``exchange`` (1 for the first question and its answer, 0 for a system
         prompt), ``speaker, layer, direction, projection`` (residual-stream units, + as the direction says), ``n_tokens, window``
         (number of the first window the message was read in), ``cut`` (its tokens come from more than one), ``text``; with
-        interventions ``after``; what is known of a conversation (``Conversation.about``). By token: ``token`` (position in the
+        interventions ``after``; what is known of a conversation (``Conversation.about``; ``about_layer`` where it calls something by
+        the name of one of these columns). By token: ``token`` (position in the
         text), and ``text`` is the token's.
 
     Raises
@@ -227,7 +230,7 @@ def _by_turn(
                 "direction": name, "projection": before[i], "n_tokens": place.end - place.start, "window": place.window,
                 "cut": place.cut, "text": said.text,
             }  # fmt: skip
-            records.append(record | ({} if after is None else {"after": after[i]}) | dict(talk.about))
+            records.append(record | ({} if after is None else {"after": after[i]}) | about_columns(talk))
     return pd.DataFrame(records)
 
 
@@ -246,7 +249,13 @@ def _by_token(
     sources = {"projection": values.before} | ({} if values.after is None else {"after": values.after})
     found = {name: np.concatenate([source[i, span].numpy() for i, span in places]) for name, source in sources.items()}
     frame = pd.DataFrame(words, columns=["token", "text"]).assign(**found)
-    return frame.join(pd.DataFrame(shared, columns=TOKEN_COLUMNS)).assign(**talk.about)
+    known = pd.DataFrame([about_columns(talk)] * len(frame), index=frame.index)
+    return pd.concat([frame, pd.DataFrame(shared, columns=TOKEN_COLUMNS, index=frame.index), known], axis=1)
+
+
+def about_columns(talk: Conversation) -> dict[str, str]:
+    """What is known of a conversation by the column that a trajectory keeps it in."""
+    return {f"about_{name}" if name in MEASURED else name: value for name, value in talk.about.items()}
 
 
 def pieces_of(model: HookedModel, ids: Sequence[int]) -> list[str]:

@@ -194,7 +194,20 @@ class Stream(Iterator[Piece]):
 
 
 def stream(model: HookedModel, conversation: Conversation | str | Sequence, *args: Any, **settings: Any) -> Stream:
-    """An answer token by token; parameters as for :class:`Stream`."""
+    """An answer token by token.
+
+    Parameters
+    ----------
+    conversation
+        What to answer; see :meth:`Conversation.of`.
+    *args, **settings
+        ``interventions``, ``axis`` and ``layer`` (what to project on, and where), ``seed, temperature, top_p, max_new_tokens``.
+
+    Returns
+    -------
+    Stream
+        To be looped over: text and projections as they come; ``answer`` holds the whole at the end.
+    """
     return Stream(model, conversation, *args, **settings)
 
 

@@ -18,7 +18,7 @@ def relative_changes(table: pd.DataFrame, tasks: Sequence[str] | None = None) ->
     """Relative changes of benchmark scores under each condition, with their sum and the worst one marked.
 
     A task counts once, by the first of its metrics that has an interval (else by its first): scores of one task say nearly
-    the same. The sum is that of the paper's Pareto figure (section 6); one bad loss can hide in it, hence the worst beside it.
+    the same. The sum is that of the paper's Pareto figure of capping; one bad loss can hide in it, hence the worst beside it.
     Its interval takes the tasks to be independent, and adds the squares of their half-widths (Zou and Donner 2008).
 
     Parameters

@@ -46,6 +46,8 @@ def causal_line(
     fewer, lost = table[cap, "compliance"], table[cap, "right"]
     if not fewer["baseline"]:
         return Line(CAUSES, UNTESTED, f"without a cap the model complied with none of {fewer['n']:.0f} jailbreaks: nothing to prevent")
+    if not lost["baseline"]:
+        return Line(CAUSES, UNTESTED, f"without a cap the model has none of {lost['n']:.0f} right answers: what a cap costs cannot be seen")
     every = [name for name, kind in kinds.items() if kind == "control" and (name, "compliance") in table]
     controls = [name for name in every if (missed or {}).get(name, 0.0) <= MAX_MISS]
     cheap = [

@@ -78,11 +78,13 @@ class Evaluation:
     notes: tuple[str, ...] = field(default=())
 
     def rates(self, n_boot: int = 1000) -> pd.DataFrame:
-        """See :func:`workbench.evaluation.grading.rates`."""
+        """Every measure under every condition: ``condition, measure, rate, low, high`` (95 % over groups), ``n, groups``."""
         return rates(self.responses, n_boot=n_boot)
 
     def changes(self, n_boot: int = 1000) -> pd.DataFrame:
-        """See :func:`workbench.evaluation.grading.changes`."""
+        """Paired changes against the baseline: ``condition, measure, baseline, rate``, ``change`` (difference) and ``relative``
+        (change / baseline) with ``*_low`` and ``*_high``, ``n, groups``.
+        """
         return changes(self.responses, n_boot=n_boot)
 
 

@@ -126,7 +126,7 @@ def load_behaviours(path: str | Path) -> list[Prompt]:
 
 
 def under_personas(behaviours: Sequence[Prompt], personas: Sequence[Role], n: int | None = None, seed: int = 0) -> list[Prompt]:
-    """Cross harmful requests with personas' system prompts: persona jailbreaks, as in the paper's section 4.
+    """Cross harmful requests with personas' system prompts: persona jailbreaks, as in the paper's steering and capping.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def _read(path: Path) -> pd.DataFrame:
         raise LibraryError(f"there is no file {path} to read prompts from")
     try:
         if path.suffix.lower() in (".jsonl", ".ndjson"):
-            rows = [_row(path, i, line) for i, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1) if line.strip()]
+            rows = [_row(path, i, line) for i, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1) if line.strip()]
             frame = pd.DataFrame(rows, dtype=object)  # numbers stay as they were written
         elif path.suffix.lower() in (".csv", ".tsv"):
             frame = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", dtype=str, keep_default_na=False)

@@ -1,4 +1,8 @@
-"""Effect sizes and their intervals. Resampling goes over roles, never over single responses of one role."""
+"""Effect sizes and their intervals.
+
+Resampling goes over roles, never over single responses of one role; the default is one role, and its responses are redrawn.
+Intervals are thus about other roles on the questions that were asked, not about other questions.
+"""
 
 from __future__ import annotations
 

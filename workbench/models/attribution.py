@@ -97,6 +97,11 @@ def attribution(
     whole = seen[names[1]] @ unit
     missed = (by_token.sum(1) - whole).abs() / by_token.abs().sum(1).clamp_min(1e-30)
     if float(missed.max()) > TOLERANCE:
+        if model.dtype != torch.float32:
+            raise ModelError(
+                f"in {str(model.dtype).removeprefix('torch.')} the parts of {model.name} miss the projection by "
+                f"{float(missed.max()):.1e} of their size, which rounding alone may do: load it with dtype='float32'"
+            )
         raise ModelError(
             f"the heads and MLPs of {model.name} cannot be separated: "
             f"their parts miss the projection by {float(missed.max()):.1e} of their size"

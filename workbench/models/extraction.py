@@ -31,12 +31,16 @@ HEAVY = ("messages", "response_ids", "thinking_ids", "text")
 
 @dataclass(frozen=True)
 class Reading:
-    """What to read for one row: token ids, the half-open range of positions whose mean is taken, and which of them are left out."""
+    """What to read for one row: token ids, the half-open range of positions whose mean is taken, and which of them are left out.
+
+    What the model wrote begins at `start`, or before it at `written`: its thinking is generated and no part of the answer.
+    """
 
     ids: tuple[int, ...]
     start: int
     end: int
     without: frozenset[int] = frozenset()
+    written: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end <= len(self.ids):
@@ -117,15 +121,20 @@ def rollout_reading(model: HookedModel, row: dict[str, Any]) -> Reading:
     if answer is not None and len(answer):
         # Our own generation: the ids themselves are the proof of where the answer lies.
         prompt = _prompt_and_thinking(model, row, conversation)
-        return Reading((*prompt, *map(int, answer)), len(prompt), len(prompt) + len(answer))
+        return Reading((*prompt, *map(int, answer)), len(prompt), len(prompt) + len(answer), written=len(prompt) - _n_thinking(row))
     rendered = model.render(conversation.plus("assistant", row["response"]))
     start, end = rendered.span(-1).tokens
     return Reading(rendered.ids[:end], start, end)
 
 
 def _prompt_and_thinking(model: HookedModel, row: dict[str, Any], conversation: Conversation) -> list[int]:
+    thinking = row["thinking_ids"] if _n_thinking(row) else ()
+    return [*model.chat_format.prompt_ids(conversation), *map(int, thinking)]
+
+
+def _n_thinking(row: dict[str, Any]) -> int:
     thinking = row.get("thinking_ids")
-    return [*model.chat_format.prompt_ids(conversation), *(map(int, thinking) if thinking is not None else ())]
+    return 0 if thinking is None else len(thinking)
 
 
 def _thinking_reading(model: HookedModel, row: dict[str, Any]) -> Reading:
@@ -185,12 +194,15 @@ class Batch:
         Each row's half-open range of positions to read.
     without
         Each row's positions that are left out all the same.
+    written
+        Each row's half-open range of positions that the model wrote.
     """
 
     index: list[int]
     ids: Int[Tensor, "batch pos"]
     spans: list[tuple[int, int]]
     without: list[frozenset[int]]
+    written: list[tuple[int, int]]
 
     def inside(self, first: int = 0, last: int | None = None) -> Bool[Tensor, "batch pos"]:
         """Which of the positions from `first` to `last` are to be read."""
@@ -201,9 +213,9 @@ class Batch:
         return inside
 
     def run(self, model: HookedModel, hooks: Sequence[tuple[str, Hook]]) -> None:
-        """One pass through the blocks with hooks attached; the spans are declared as answers."""
+        """One pass through the blocks with hooks attached; what the model wrote is declared as generated."""
         with model.hooks(hooks):
-            model.body(self.ids, self.spans)
+            model.body(self.ids, self.written)
 
 
 def batched(model: HookedModel, readings: Sequence[Reading], token_budget: int = 4096) -> Iterator[Batch]:
@@ -213,7 +225,8 @@ def batched(model: HookedModel, readings: Sequence[Reading], token_budget: int =
         rows = [readings[i] for i in index]
         width = max(len(r.ids) for r in rows)
         ids = torch.tensor([list(r.ids) + [pad] * (width - len(r.ids)) for r in rows])
-        yield Batch(index, ids, [(r.start, r.end) for r in rows], [r.without for r in rows])
+        written = [(r.start if r.written is None else r.written, r.end) for r in rows]
+        yield Batch(index, ids, [(r.start, r.end) for r in rows], [r.without for r in rows], written)
 
 
 def batches_by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
@@ -265,7 +278,7 @@ def token_activations(model: HookedModel, conversation: Conversation, layers: Se
     """
     rendered, site = render_whole(model, conversation), model.site(layers, pooling="token")
     cache = model.run_with_cache(torch.tensor([rendered.ids]), [model.resid_post(layer) for layer in site.layers])
-    values = torch.stack([tensor[0].float().cpu() for tensor in cache.values()], dim=1)
+    values = torch.stack([cache[model.resid_post(layer)][0].float().cpu() for layer in site.layers], dim=1)
     table = pd.DataFrame({"token": range(len(rendered.ids)), "text": [model.tokenizer.decode([i]) for i in rendered.ids]})
     table["message"], table["speaker"] = -1, ""
     for span in rendered.spans:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ..activations import Site
+from ..activations import Site, as_layers
 from ..conversations import Conversation
 from ..errors import ModelError
 from ..interventions import Intervention
@@ -132,7 +132,7 @@ class HookedModel:
             model=self.name,
             revision=self.revision,
             weights=self.weights,
-            layers=tuple(self.layers if layers is None else layers),
+            layers=tuple(self.layers if layers is None else as_layers(layers)),
             d_model=self.d_model,
             template=self.chat_format.fingerprint if chat else "",
             system=self.chat_format.system_handling if chat else "none",
@@ -144,7 +144,7 @@ class HookedModel:
 
     def bare_site(self, layers: Sequence[int] | None = None) -> Site:
         """The site without its template: all that decides whether a direction belongs to this model."""
-        chosen = tuple(self.layers if layers is None else layers)
+        chosen = tuple(self.layers if layers is None else as_layers(layers))
         return Site(
             model=self.name, revision=self.revision, weights=self.weights, layers=chosen, d_model=self.d_model, versions=library_versions()
         )
@@ -334,8 +334,7 @@ class HookedModel:
         Parameters
         ----------
         system
-            A system prompt to put first.
+            A system prompt to put first; an error where the conversation has one.
         """
-        if not isinstance(conversation, Conversation):
-            conversation = Conversation.of(conversation, system=system)
-        return self.generate([conversation], **settings)[0]
+        turns = conversation.turns if isinstance(conversation, Conversation) else conversation
+        return self.generate([Conversation.of(turns, system=system)], **settings)[0]

@@ -51,12 +51,15 @@ def load_model(
     Raises
     ------
     ModelError
-        Where it cannot be found, read or wrapped.
+        Where it cannot be found, read or wrapped, or is in memory and can no longer be what is asked for.
     """
     template = _template(chat_template)
+    on_disk = {"dtype": dtype, "device": device, "device_map": device_map, "revision": revision, "trust_remote_code": trust_remote_code}
     if isinstance(model, HookedModel):
+        _refuse(model.name, on_disk | {"chat_template": template, "tokenizer": tokenizer, "full": full, "thinking": thinking})
         return model
     if not isinstance(model, (str, Path)):
+        _refuse(f"this {type(model).__name__}", on_disk)
         return _wrap_object(model, tokenizer, template, full, thinking)
     path = path_of(str(model))
     hf, tok = _from_pretrained(path, dtype, device, device_map, revision, trust_remote_code)
@@ -67,6 +70,12 @@ def load_model(
     return HookedModel(
         wrap(hf, tok, path), tok, name, hf=hf, revision=found, chat_template=template, folder=folder, full=full, thinking=thinking
     )
+
+
+def _refuse(name: str, options: dict[str, Any]) -> None:
+    """An error for an option that a model in memory would ignore."""
+    if given := [option for option, value in options.items() if value not in (None, False)]:
+        raise ModelError(f"{name} is in memory already: {given[0]} can only be chosen when a model is loaded from its folder or the hub")
 
 
 def path_of(model: str) -> str:
@@ -180,7 +189,10 @@ def _template(chat_template: str | None) -> str | None:
     path = Path(chat_template)
     if not path.is_file():
         raise ModelError(f"there is no chat template file {chat_template}")
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"the chat template {path} is not UTF-8 text: {error}") from error
 
 
 def why_not(path: str, error: Exception) -> str:

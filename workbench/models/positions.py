@@ -35,12 +35,15 @@ class Positions:
         The last prompt position and all after it; None where that is not known.
     counted
         The real positions that were not run before.
+    last
+        The last real position of every row: of its whole text where that is declared, whatever chunks it is run in.
     """
 
     real: Bool[Tensor, "batch pos"]
     special: Bool[Tensor, "batch pos"]
     generated: Bool[Tensor, "batch pos"] | None
     counted: Bool[Tensor, "batch pos"]
+    last: Bool[Tensor, "batch pos"]
 
     def where(self, name: str) -> Tensor | None:
         """The positions that an intervention on `name` acts on; None for all.
@@ -55,19 +58,13 @@ class Positions:
         if name == "content":
             return ~self.special
         if name == "last":
-            return self._last()
+            return self.last
         if self.generated is None:
             raise ModelError(
                 f"an intervention on {name} positions needs to know where the prompt ends, and this forward pass does not say: "
                 "give body() or logits() the spans, or use positions='all' or 'content'"
             )
         return self.generated if name == "generated" else ~self.generated
-
-    def _last(self) -> Tensor:
-        """The last real position of every row."""
-        last = torch.zeros_like(self.real)
-        index = self.real.shape[1] - 1 - self.real.flip(1).int().argmax(1)
-        return last.scatter_(1, index[:, None], self.real.any(1, keepdim=True))
 
     def weights(self) -> Float[Tensor, "class token"]:
         """One row a class of :data:`CLASSES` with a 1 for each of its real positions, batch and position flattened."""
@@ -129,9 +126,11 @@ class Tracker:
             real = mask[:, -ids.shape[1] :].to(ids.device).bool()
         special = torch.isin(ids, self._special.to(ids.device))
         generated: Tensor | None = None
+        last: Tensor | None = None
         if self._spans is not None:
             spans = self._spans.to(ids.device)
             real, generated = real & (place < spans[:, 1:]), place >= spans[:, :1] - 1
+            last = place == spans[:, 1:] - 1
         elif cached and past == 0:
             self._ended = torch.zeros(len(ids), 1, dtype=torch.bool, device=ids.device)
             generated = place == ids.shape[1] - 1
@@ -140,8 +139,15 @@ class Tracker:
             real, generated = ~self._ended, torch.ones_like(real)
         if past == 0:  # the first real token of each row: where attention sinks
             special = special | (real & (real.cumsum(1) == 1))
-        self._current = Positions(real, special, generated, real & (place >= self._counted_from))
+        if last is None:
+            last = _last(real)
+        self._current = Positions(real, special, generated, real & (place >= self._counted_from), last)
         self.passes += 1
+
+
+def _last(real: Tensor) -> Tensor:
+    index = real.shape[1] - 1 - real.flip(1).int().argmax(1)
+    return torch.zeros_like(real).scatter_(1, index[:, None], real.any(1, keepdim=True))
 
 
 def show_call(tracker: Tracker, args: tuple, inputs: dict[str, Any]) -> None:

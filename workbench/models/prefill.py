@@ -11,7 +11,7 @@ from .generation import generate
 from .hooked import HookedModel
 
 PREFILLS = ("My job is to", "I am a", "People come to me because I", "What I value most is")
-"""Beginnings that ask for a speaker (paper, section 3.3: base models, steered)."""
+"""Beginnings that ask for a speaker (the paper's base models, steered)."""
 
 
 def complete(
