@@ -51,7 +51,7 @@ worlds: .venv/dev  ## blind verdicts: nine worlds, three seeds each, trained and
 	$(BIN)/workbench organism worlds
 
 organism: .venv/dev  ## train the embedded model from nothing, check it and write its card
-	$(BIN)/workbench organism train --out runs/organism-model
+	$(BIN)/workbench organism train --seed 1 --out runs/organism-model
 
 # torch first and by itself: the CPU build of constraints.txt, where it is at hand, instead of gigabytes of CUDA.
 .venv/torch: constraints.txt

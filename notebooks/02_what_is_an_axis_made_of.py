@@ -698,8 +698,8 @@ except wb.WorkbenchError as error:
 # 5. **The crossed pairs are readable.** A pirate's words under the librarian's prompt are a situation that the model has hardly met. If
 #    it takes them for a change of speaker, the effects shrink for a reason of their own.
 # 6. **Nothing dull explains it**: length, Markdown, names. The axis again, without them, is the same axis.
-# 7. **Something stands in for $a$.** A real model has no planted number; `who_or_what` then takes the projection of the roles' own texts,
-#    which the axis itself has made.
+# 7. **Something stands in for $a$.** A real model has no planted number; `who_or_what` then takes the projection of the roles' own texts
+#    under the other prompts, which the axis itself has made.
 #
 # ## What this notebook does not show
 #

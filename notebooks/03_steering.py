@@ -346,8 +346,8 @@ assert np.ptp(doses) < 0.1 * doses.max()  # all were pushed as hard
 #    switches language. Check: a grader that says `broken`, and ten answers at each end, read by you.
 # 4. **Right answers are measured where there is something to lose.** Questions that the model answers anyway show no cost. Check: the
 #    baseline's rate is neither 0 nor carried by trivia; `wb.run_tasks` runs standard benchmarks under the same push.
-# 5. **Controls of the same dose do less.** Check: `workbench evaluate RUN`, ten controls; look at their right answers as well as at
-#    compliance.
+# 5. **Controls of the same dose do less.** Check: `workbench evaluate RUN`, eight controls or more; look at their right answers as well as
+#    at compliance.
 # 6. **The layer was chosen elsewhere.** Check: on other prompts than those of the figure; the study keeps two halves.
 # 7. **The grader is right.** Here a program knows the rules. Elsewhere a language model judges, and its errors move with the style of
 #    the answers, which steering changes. Check: a person grades a blind sample from each end of the range (`workbench label RUN` makes

@@ -403,8 +403,8 @@ print(f"{line.outcome}: {line.evidence}")
 # 5. **The price is looked for where it hurts.** Right answers were free here. Over-refusal, role-play, long conversations, code and
 #    mathematics may not be. Check: `over_refusal` and `identity`; `workbench evaluate RUN --tasks` for benchmarks; thresholds from
 #    conversations of several turns (`--percentiles conversations:25`).
-# 6. **Matched controls do less.** One control, as here, is an example. Check: `workbench evaluate RUN`, ten directions matched in three
-#    ways, and how far each missed.
+# 6. **Matched controls do less.** One control, as here, is an example. Check: `workbench evaluate RUN`, eight directions or more, matched
+#    in three ways, and how far each missed.
 # 7. **The grader sees both sides.** A grader that takes broken text for a refusal will praise any cap. Check: `broken` beside every
 #    rate, and a blind sample of answers, capped and not, graded by a person.
 # 8. **Nobody is working against it.** All prompts here are those of a model that knows nothing of the cap. What somebody finds who does

@@ -303,7 +303,7 @@ print(plan_cost(shape, **size).to_text(speed))
 # %% [markdown]
 # This is `workbench plan MODEL --measure`, for the small study below. `workbench plan MODEL` with nothing else takes the default plan of a
 # study (48 roles x 2 prompts x 6 questions), and `--full` the whole library. It counts the steps that come after as well: calibrating
-# a cap asks the same prompts under ninety settings, and is the most expensive of all.
+# a cap asks the same prompts under some 350 settings where there are 28 blocks, and is the most expensive of all.
 #
 # Disk follows the layers that are kept. A study with more than 1 GB of vectors keeps means by role, prompt and label at every layer,
 # and single vectors of a sample; `--keep-layers` adds all vectors at the layers that you name.

@@ -98,7 +98,7 @@ def _thresholds(run: Run) -> dict[str, Threshold]:
     return {
         "too weak": threshold(run.axis, acts, 25, reference=default),
         "the paper's": threshold(run.axis, acts, 75, reference=default),
-        "gentle": threshold(run.axis, default, 25),
+        "own": threshold(run.axis, default, 25),
     }
 
 
@@ -116,7 +116,7 @@ def _thresholds_figure(run: Run) -> ReportFigure:
     for name, values, colour in (("roles", roles, FAR), ("default", default, ASSISTANT)):
         figure.add_trace(go.Histogram(x=values, name=name, histnorm="percent", xbins={"size": width}, marker_color=colour, opacity=0.65))
     for name, at in _thresholds(run).items():
-        level, side, over = at.levels[layer], *(("left", "default") if name == "gentle" else ("right", "all"))
+        level, side, over = at.levels[layer], *(("left", "default") if name == "own" else ("right", "all"))
         figure.add_vline(x=level, line={"color": NEUTRAL, "width": 1.6, "dash": "dash"})
         place = {"x": level, "y": 1, "yref": "y domain", "yanchor": "top", "xanchor": side, "xshift": 3 if side == "left" else -3}
         figure.add_annotation(place, text=f"p{at.percentile:g} of {over}", showarrow=False, font_size=11)

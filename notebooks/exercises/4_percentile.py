@@ -34,7 +34,7 @@
 # $v$? Draw two number lines, one above the other, before you write anything.
 #
 # Then the second trap, *over which answers?* The paper takes its percentile over all rollouts, roles and default together.
-# The same number over the default's own answers is another floor, and a gentler promise: three quarters of them stay as they
+# The same number over the default's own answers is another floor, with another promise: three quarters of them stay as they
 # are.
 #
 # Return a dict of five numbers:
@@ -44,7 +44,7 @@
 # | `"percentile"` | what the paper's `q`-th percentile is called along $v$ |
 # | `"published"` | the floor along $v$ that is the published `cap` |
 # | `"recipe"` | the floor along $v$ by the paper's recipe, from *these* projections: over all answers |
-# | `"gentle"` | the `q`-th percentile along $v$, over the default's answers alone |
+# | `"own"` | the `q`-th percentile along $v$, over the default's answers alone |
 # | `"weak"` | the `q`-th percentile along $v$, over all answers: what one gets by taking the paper's words for one's own axis |
 #
 # | | shape |

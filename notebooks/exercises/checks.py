@@ -106,7 +106,7 @@ def check_percentile(student: Callable) -> None:
     _one_percentile(student, projections, is_default, 25.0, -32.5)
     _one_percentile(student, projections, is_default, 10.0, 4.0)
     found = _call(student, projections.copy(), is_default.copy(), 25.0, -32.5)
-    moved = {k: [np.mean(-projections[who] < found[k]) for who in (is_default, ~is_default)] for k in ("recipe", "gentle", "weak")}
+    moved = {k: [np.mean(-projections[who] < found[k]) for who in (is_default, ~is_default)] for k in ("recipe", "own", "weak")}
     shares = "; ".join(f"{name} {a:.0%} and {b:.0%}" for name, (a, b) in moved.items())
     _praise("4", f"answers of the default and of roles that each floor moves here: {shares}.")
 
@@ -336,7 +336,7 @@ def _one_percentile(student: Callable, reversed_: np.ndarray, is_default: np.nda
         found = _call(student, reversed_.copy(), is_default.copy(), q, cap)
     except Wrong as error:
         raise (Wrong(f"{error}{hint}") if "[0, 1]" in str(error) else error) from error.__cause__
-    _keys(found, ("percentile", "published", "recipe", "gentle", "weak"))
+    _keys(found, ("percentile", "published", "recipe", "own", "weak"))
     along = -reversed_
     what = f"(q = {q:g}, cap = {cap:+g})"
     kept = "You turned the projections but not the percentile: what is in the lowest quarter there is in the *highest* quarter here."
@@ -346,7 +346,7 @@ def _one_percentile(student: Callable, reversed_: np.ndarray, is_default: np.nda
         "percentile": 100 - q,
         "published": -cap,
         "recipe": np.percentile(along, 100 - q),
-        "gentle": np.percentile(along[is_default], q),
+        "own": np.percentile(along[is_default], q),
         "weak": np.percentile(along, q),
     }
     mistakes: dict[str, list[tuple[str, float]]] = {
@@ -367,7 +367,7 @@ def _one_percentile(student: Callable, reversed_: np.ndarray, is_default: np.nda
             ("The published recipe is over all responses, not the roles' alone.", np.percentile(along[~is_default], 100 - q)),
             ("That is the published number again: take the percentile of *these* projections.", -cap),
         ],
-        "gentle": [
+        "own": [
             ("You took all responses: this floor is a percentile of the default's alone.", np.percentile(along, q)),
             ("You turned the percentile as well. The 100 - q is for quoting the paper; this q is counted along the axis from the start.",
              np.percentile(along[is_default], 100 - q)),

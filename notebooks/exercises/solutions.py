@@ -41,7 +41,7 @@ def floors(projections: np.ndarray, is_default: np.ndarray, q: float, cap: float
         "percentile": 100 - q,
         "published": -cap,
         "recipe": np.percentile(along, 100 - q),
-        "gentle": np.percentile(along[is_default], q),
+        "own": np.percentile(along[is_default], q),
         "weak": np.percentile(along, q),
     }
 
