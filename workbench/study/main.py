@@ -109,7 +109,7 @@ def make_plan(run: Run, model: HookedModel) -> Plan:
 def rollouts_step(run: Run, model: Lazy, watch: Watch) -> None:
     """Generate what the plan asks for and is not there yet."""
     parts = run.parts("rollouts")
-    if parts.is_whole(run.study["steps"].get("rollouts", {}).get("parts")) and stands(run, "rollouts"):
+    if stands(run, "rollouts", parts):
         return
     server = endpoint_of(StudyConfig.of(**run.config))
     reader = model.reader() if server else model()
@@ -135,7 +135,7 @@ def rollouts_step(run: Run, model: Lazy, watch: Watch) -> None:
 def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
     """Label the responses with the judge that comes with the model; None where there is none."""
     parts = run.parts("judgements")
-    if parts.is_whole(run.study["steps"].get("judge", {}).get("parts")) and stands(run, "judge"):
+    if stands(run, "judge", parts):
         return
     rollouts = run.table("rollouts")
     known = run.study["library"]["roles"].items()
@@ -168,7 +168,7 @@ def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
 def extract_step(run: Run, model: Lazy, watch: Watch) -> None:
     """Read the responses' mean activations at every layer."""
     parts = run.parts("activations")
-    if parts.is_whole(run.study["steps"].get("extract", {}).get("parts")) and stands(run, "extract"):
+    if stands(run, "extract", parts):
         return
     rollouts = run.rollouts
     rollouts = rollouts[rollouts["error"] == ""].reset_index(drop=True)
@@ -219,7 +219,7 @@ def _kept_layers(wanted: Sequence[int] | None, read: Sequence[int]) -> tuple[int
 
 def axis_step(run: Run, model: Lazy, watch: Watch) -> None:
     """Role vectors and the Assistant Axis from all kept responses."""
-    if stands(run, "axis", ("axis.safetensors", "role_vectors.safetensors")):
+    if stands(run, "axis", files=("axis.safetensors", "role_vectors.safetensors")):
         return
     groups = run.groups()
     acts = run.activations() if groups is None else groups
@@ -252,7 +252,7 @@ def keep_rule(run: Run) -> tuple[str, int]:
 
 def sweep_step(run: Run, model: Lazy, watch: Watch) -> None:
     """Layer sweep on three splits, recommended layer, verdict."""
-    if stands(run, "sweep", ("tables/sweep.csv",)):
+    if stands(run, "sweep", files=("tables/sweep.csv",)):
         return
     acts, keep = run.activations(), run.study["steps"]["axis"]["keep"]
     vectors = run.role_vectors

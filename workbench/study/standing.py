@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from ..directions import Direction
+from ..parts import Parts
 from ..store import Run
 
 PARTS = {"rollouts": "rollouts", "judge": "judgements", "extract": "activations"}
@@ -24,12 +25,11 @@ def inputs(run: Run, step: str) -> str:
     return hashlib.sha256(" ".join(said).encode()).hexdigest()[:16]
 
 
-def stands(run: Run, step: str, files: Sequence[str] = ()) -> bool:
-    """Whether a step has been done on what is there now, and its files are all there.
-
-    Parts that are damaged are not looked for here: a step with parts asks them itself.
-    """
+def stands(run: Run, step: str, parts: Parts | None = None, files: Sequence[str] = ()) -> bool:
+    """Whether a step has been done on what is there now, and its parts and files are all there and whole."""
     facts = run.study["steps"].get(step, {})
+    if parts is not None and not parts.is_whole(facts.get("parts")):
+        return False
     if not run.is_done(step) or any(not (run.folder / name).exists() for name in files):
         return False
     return facts.get("inputs", now := inputs(run, step)) == now
