@@ -213,7 +213,7 @@ def worlds(
     chosen = tuple(CASES) if names is None else tuple(name.strip() for name in names.split(","))
     table = watched(lambda watch: trials(out, watch, chosen, parse_layers(seeds) or ()))
     for part in (table[["world", "seed", "planted", "conclusion"]], confusion(table), by_method(table)):
-        print(part.to_string(index=False, float_format="{:.2f}".format) + "\n")
+        print(part.to_string(index=False, float_format="{:.2f}".format, na_rep="-") + "\n")
 
 
 def _closing(run: Any) -> None:
