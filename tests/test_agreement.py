@@ -162,7 +162,7 @@ def test_a_sheet_is_never_taken_for_one_that_was_drawn_since(judged, tmp_path):
     filled(judged, lambda row: row["label"])
     path.rename(tmp_path / "filled.csv")
     export_sample(judged, 10, seed=1)
-    with pytest.raises(DataError, match="other responses than the sample that was drawn last"):
+    with pytest.raises(DataError, match="other responses than the run and the sample that was drawn last"):
         read_sample(judged, tmp_path / "filled.csv")
 
 
@@ -171,3 +171,26 @@ def test_a_spreadsheet_finds_no_formula(judged, monkeypatch):
     monkeypatch.setattr(type(judged), "rollouts", rollouts)
     sheet = pd.read_csv(export_sample(judged, 10))
     assert (sheet["response"] == "'=HYPERLINK(A1)").all()
+
+
+def test_a_sheet_of_answers_that_are_others_now_is_not_compared(judged, monkeypatch):
+    export_sample(judged, 10)
+    filled(judged, lambda row: row["label"])
+    rollouts = judged.rollouts
+    monkeypatch.setattr(type(judged), "rollouts", rollouts.assign(response=rollouts["response"] + " More."))
+    with pytest.raises(DataError, match="other responses than the run"):
+        read_sample(judged)
+
+
+def test_empty_rows_at_the_end_and_sheets_of_before(judged):
+    path = export_sample(judged, 10)
+    filled(judged, lambda row: row["label"])
+    path.write_text(path.read_text() + ",,,,,,,\n,,,,,,,\n")
+    assert read_sample(judged)[0].n == 10
+    path.write_text("number,role,label\n1,pirate,\n")  # without codes, and nobody has begun to fill it in
+    assert "code" in pd.read_csv(export_sample(judged, 10))
+    path.write_text("number,role,label\n1,pirate,3\n")
+    with pytest.raises(RunError, match="has labels in it"):
+        export_sample(judged, 10)
+    with pytest.raises(DataError, match="has no column 'code'"):
+        read_sample(judged)

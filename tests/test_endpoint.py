@@ -8,7 +8,7 @@ from servers import completion, scripted
 
 from workbench.errors import EndpointError
 from workbench.journal import Journal
-from workbench.models.endpoint import KEY, Endpoint, Pace, Reply, Transient, checked_url, key_for, parsed, seconds
+from workbench.models.endpoint import KEY, Endpoint, Pace, Reply, Transient, asked_pause, checked_url, key_for, parsed, seconds
 from workbench.models.flight import MAX_REFUSED, ask_all
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -125,19 +125,33 @@ def test_nobody_asks_before_the_limit_is_reset():
     assert pace.left() == pytest.approx(90, abs=5)
 
 
-@pytest.mark.parametrize(
-    "headers", [{"retry-after": "0.7"}, {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "700ms"}]
-)
-def test_the_pause_that_a_server_asks_for_is_kept(headers):
+LIMITED = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "700ms"}
+
+
+@pytest.mark.parametrize("failure", [(429, {"retry-after": "0.7"}, b"{}"), (429, LIMITED, b"{}"), (200, LIMITED, b"no JSON")])
+def test_the_pause_that_a_server_asks_for_is_kept(failure):
     times: list[float] = []
 
     def script(request: dict, n: int):
         times.append(time.monotonic())
-        return well(request, n) if len(times) > 1 else (429, headers, b"{}") if "retry-after" in headers else (200, headers, b"no JSON")
+        return failure if n == 1 else well(request, n)
 
     with scripted(script) as server:
         assert at(server).chat(HELLO).text == "A good answer."
     assert times[1] - times[0] >= 0.69  # without it the first pause is half a second at most
+
+
+@pytest.mark.parametrize(
+    ("said", "pause"),
+    [
+        ("12", 12), ("1.5s", 1.5), ("Thu, 26 Nov 2026 12:00:09 GMT", 9), ("Thu, 26 Nov 1970 12:00:09 GMT", 0), ("soon", 0), ("at: noon", 0),
+        ("999999", 300),
+    ],
+)  # fmt: skip
+def test_retry_after_is_a_duration_or_a_date(said, pause, monkeypatch):
+    monkeypatch.setattr("workbench.models.endpoint.time.time", lambda: 1795694400.0)  # 2026-11-26 12:00:00 GMT
+    assert asked_pause({"retry-after": said}) == pytest.approx(pause)
+    assert asked_pause({"retry-after": said, "retry-after-ms": "2500"}) == 2.5
 
 
 # -- secrets ------------------------------------------------------------------------------------------
@@ -246,15 +260,18 @@ def test_who_interrupts_does_not_wait_for_retries():
     going = threading.Event()
 
     def slowly_nothing(request: dict, n: int):
+        if going.is_set():
+            return None if n == 1 else well(request, n)
         going.set()
         time.sleep(0.5)
+        return None
 
     with scripted(slowly_nothing) as server:
         endpoint = at(server, retries=5)
         with pytest.raises(KeyboardInterrupt):
-            ask_all(interrupted(asks(endpoint, 1), going), lambda name, reply: None, concurrency=2, stop=endpoint.stop)
+            ask_all(interrupted(asks(endpoint, 1), going), lambda name, reply: None, concurrency=2, stopping=endpoint.stopping)
         assert server.asked.total() == 1  # it was not asked again
-        assert not endpoint.stop.is_set()  # the same endpoint can be used for what comes next
+        assert endpoint.chat(HELLO).text == "A good answer."  # what comes next is asked again
 
 
 def test_a_second_interruption_leaves_what_hangs(monkeypatch):
@@ -272,7 +289,7 @@ def test_a_second_interruption_leaves_what_hangs(monkeypatch):
     with scripted(hang) as server:
         endpoint = at(server, timeout=60.0)
         with pytest.raises(KeyboardInterrupt):
-            ask_all(interrupted(asks(endpoint, 1), going), lambda name, reply: None, concurrency=2, stop=endpoint.stop)
+            ask_all(interrupted(asks(endpoint, 1), going), lambda name, reply: None, concurrency=2, stopping=endpoint.stopping)
         assert server.answered.total() == 0
         hangs.set()
 

@@ -21,7 +21,7 @@ from workbench.organism import CHECKPOINT
 from workbench.persona_space import PersonaSpace
 from workbench.store import create_run, open_run
 from workbench.study.config import Lazy, StudyConfig, may_change
-from workbench.study.main import found, make_plan, run_study
+from workbench.study.main import STEPS, found, make_plan, run_study
 from workbench.study.origins import origins_step
 from workbench.study.report import role_table, study_figures
 
@@ -297,13 +297,16 @@ def copy(whole, tmp_path):
     return folder
 
 
-def test_other_answers_are_labelled_and_read_again(copy, whole, monkeypatch):
+@pytest.mark.parametrize("known", [True, False], ids=["recorded", "of a version that recorded no inputs"])
+def test_other_answers_are_labelled_and_read_again(copy, whole, monkeypatch, known):
     """A server may answer otherwise when a damaged part is asked for again."""
     import workbench.served as served
     from workbench.models.extraction import extract
 
     run = open_run(copy)
-    run.study["steps"]["calibrate"] = {"state": "done"}
+    run.study["steps"]["calibrate"] = run.study["steps"]["label"] = {"state": "done"}
+    if not known:
+        run.study["steps"] = {k: {n: f for n, f in v.items() if n not in ("inputs", "parts")} for k, v in run.study["steps"].items()}
     run.save()
     (copy / "rollouts" / "part-00001.parquet").write_bytes(b"garbage")
     written = served.run_batch
@@ -322,6 +325,7 @@ def test_other_answers_are_labelled_and_read_again(copy, whole, monkeypatch):
     kept = kept.take([list(kept.rows["row"]).index(row) for row in other["row"]])
     assert torch.allclose(kept.values, extract(load_model("organism"), other).values, atol=1e-4)
     assert not again.is_done("calibrate")
+    assert not again.is_done("label")
     assert "void (calibrate)" in json.dumps(again.study["steps"]["axis"]["notes"])
     assert json.dumps(again.study["steps"]).count("part-00001.parquet was damaged") == 1
 
@@ -364,3 +368,25 @@ def test_settings_may_change_until_they_are_asked_for(tmp_path, begun, name, was
     for step in begun:
         run.study["steps"][step] = {"state": "running"}
     assert may_change(run, name, was, now) is allowed
+
+
+def test_what_is_void_stays_void_after_a_crash(copy, whole, monkeypatch):
+    """Killed when the new axis is there and its step is not recorded yet."""
+    import workbench.study.main as main
+
+    run = open_run(copy)
+    run.study["steps"]["calibrate"] = {"state": "done"}
+    run.save()
+    (copy / "axis.safetensors").unlink()
+    (-whole.axis).save(copy / "axis.safetensors")
+    (copy / "role_vectors.safetensors").unlink()
+
+    def crash(*args):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(main, "inputs", crash)
+        with pytest.raises(Killed):
+            STEPS["axis"](open_run(copy), None, lambda step, done, total: None)
+    assert torch.equal(open_run(copy).axis.values, whole.axis.values)
+    assert not open_run(copy).is_done("calibrate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def export_sample(run: Run, n: int = 200, seed: int = 0) -> Path:
     if not run.is_done("judge") or not run.study["steps"]["judge"]["judge"]:
         raise RunError(f"{run.folder} has no judge's labels that people's could be compared with")
     folder = run.folder / "labels"
-    if (folder / SHEET).exists() and _read_sheet(folder / SHEET)["label"].str.strip().any():
+    if (folder / SHEET).exists() and _read_sheet(folder / SHEET, ("label",))["label"].str.strip().any():
         raise RunError(f"{folder / SHEET} has labels in it: read them with --read, or move the file away")
     rollouts = run.rollouts
     rows = _drawn(rollouts[rollouts["label"].notna()], n, seed)
@@ -53,10 +54,9 @@ def export_sample(run: Run, n: int = 200, seed: int = 0) -> Path:
     })[COLUMNS]  # fmt: skip
     for column in ("about", "shows", "question", "response"):
         sheet[column] = [f"'{text}" if text.startswith(FORMULAS) else text for text in sheet[column]]
+    write_json(folder / KEY, {"rows": rows["row"].tolist(), "seed": seed, "judge": run.study["steps"]["judge"]["judge"]})
     # With a byte order mark, by which spreadsheets know UTF-8.
     write_bytes(folder / SHEET, sheet.to_csv(index=False, lineterminator="\n").encode("utf-8-sig"))
-    key = {"rows": rows["row"].tolist(), "codes": _codes(rows), "seed": seed, "judge": run.study["steps"]["judge"]["judge"]}
-    write_json(folder / KEY, key)
     return folder / SHEET
 
 
@@ -77,20 +77,24 @@ def read_sample(run: Run, path: Path | None = None) -> tuple[Agreement, dict[int
     key = run.folder / "labels" / KEY
     if not path.exists() or not key.exists():
         raise RunError(f"there is no {path if not path.exists() else key}: export a sample with `workbench label {run.folder}` first")
-    sheet, drawn = _read_sheet(path), read_json(key)
-    rows = drawn["rows"]
+    sheet, rows = _read_sheet(path, ("number", "code", "label")), read_json(key)["rows"]
     numbers = pd.to_numeric(sheet["number"], errors="coerce")
     if not numbers.isin(range(1, len(rows) + 1)).all() or numbers.duplicated().any():
         raise DataError(f"{path} has row numbers that are not those of the sample of {len(rows)}")
-    if [drawn["codes"][int(i) - 1] for i in numbers] != sheet["code"].str.strip().tolist():
-        raise DataError(f"{path} holds other responses than the sample that was drawn last: fill in {run.folder / 'labels' / SHEET}")
+    drawn = [rows[int(i) - 1] for i in numbers]
+    rollouts = run.rollouts.set_index("row", drop=False)
+    if _codes(rollouts.loc[drawn]) != sheet["code"].str.strip().tolist():
+        raise DataError(
+            f"{path} holds other responses than the run and the sample that was drawn last: move it away and draw one with "
+            f"`workbench label {run.folder}`"
+        )
     human = pd.to_numeric(sheet["label"], errors="coerce")
     wrong = sheet[(sheet["label"].str.strip() != "") & ~human.isin([0, 1, 2, 3])]
     if len(wrong):
         number, given = wrong["number"].iloc[0], str(wrong["label"].iloc[0])
         raise DataError(f"{path}, number {number}: a label is 0, 1, 2 or 3, not {given!r}")
-    all_labels = run.rollouts.set_index("row")["label"]
-    judged = all_labels.loc[[rows[int(i) - 1] for i in numbers]].to_numpy()
+    all_labels = rollouts["label"]
+    judged = all_labels.loc[drawn].to_numpy()
     sample = pd.DataFrame({"judge": judged, "human": human}).dropna().astype(int)
     totals, seen = all_labels.dropna().astype(int).value_counts(), sample["judge"].value_counts()
     found = agreement(sample["human"], sample["judge"], [totals[j] / seen[j] for j in sample["judge"]])
@@ -110,8 +114,8 @@ def _codes(rows: pd.DataFrame) -> list[str]:
     return [f"id{key_of([row, response])[:8]}" for row, response in zip(rows["row"], rows["response"], strict=True)]
 
 
-def _read_sheet(path: Path) -> pd.DataFrame:
-    """A sheet as spreadsheets save it: in their encoding, with commas, semicolons or tabs; all cells are text.
+def _read_sheet(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+    """A sheet as spreadsheets save it: in their encoding, with commas, semicolons or tabs, empty rows at the end; all cells are text.
 
     Raises
     ------
@@ -127,9 +131,9 @@ def _read_sheet(path: Path) -> pd.DataFrame:
         sheet = pd.read_csv(io.StringIO(text), sep=mark, dtype=str, keep_default_na=False)
     except ValueError as error:
         raise DataError(f"{path} is no table with the sample's columns: {error}") from error
-    if missing := [name for name in ("number", "code", "label") if name not in sheet]:
+    if missing := [name for name in needed if name not in sheet]:
         raise DataError(f"{path} has no column {missing[0]!r}")
-    return sheet
+    return sheet[(sheet != "").any(axis=1)].reset_index(drop=True)
 
 
 def _drawn(rows: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:

@@ -96,7 +96,7 @@ class LLMJudge:
                 left = len(fresh) - done
                 raise EndpointError(f"the judge has used {self.spent:,} tokens, more than the {self.budget:,} it may: {left} are left")
 
-        failed = ask_all(self._requests(fresh), take, self.endpoint.concurrency, self.endpoint.stop)
+        failed = ask_all(self._requests(fresh), take, self.endpoint.concurrency, self.endpoint.stopping)
         if failed:
             raise EndpointError(
                 f"{len(failed)} of {len(fresh)} responses got no verdict from {self.endpoint.url} (the last: {failed[-1][1]}); the others "

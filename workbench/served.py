@@ -81,7 +81,7 @@ def served_rows(
         journal.add(keys[name], {"row": name, **vars(reply)})
         progress()
 
-    failed = ask_all(requests(), take, endpoint.concurrency, endpoint.stop)
+    failed = ask_all(requests(), take, endpoint.concurrency, endpoint.stopping)
     if failed:
         raise EndpointError(
             f"{len(failed)} of {len(rows)} rows got no answer from {endpoint.url} (the last: {failed[-1][1]}); the others are kept: "

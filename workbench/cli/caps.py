@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +68,7 @@ def origins(
     from ..study.origins import origins_found, origins_step
 
     opened = open_run(run)
-    watched(lambda watch: origins_step(opened, Lazy(opened), watch, roles, texts, say=print))
+    watched(lambda watch: origins_step(opened, Lazy(opened), watch, roles, texts, say=logging.getLogger("workbench").info))
     print(origins_found(opened))
     again(opened)
 

@@ -32,9 +32,9 @@ def refuse_stray(needed: str, **given: object) -> None:
     needed
         What they need, e.g. ``"--strengths"`` or ``"files"``.
     **given
-        Option -> its value, None or False where it was not given.
+        Option -> its value, None or False where it was not given; 0 is a value.
     """
-    if stray := [name for name, value in given.items() if value not in (None, False)]:
+    if stray := [name for name, value in given.items() if value is not None and value is not False]:
         raise typer.BadParameter(f"--{stray[0].replace('_', '-')} has no effect without {needed}")
 
 

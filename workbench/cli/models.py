@@ -59,8 +59,8 @@ def compare(
 @models_app.command()
 def label(
     run: RunFolder,
-    n: Annotated[int, typer.Option(min=1, help="responses in the sample")] = 200,
-    seed: Annotated[int, typer.Option(help="draws the sample")] = 0,
+    n: Annotated[int | None, typer.Option(min=1, help="responses in the sample; 200 where not given")] = None,
+    seed: Annotated[int | None, typer.Option(help="draws the sample; 0 where not given")] = None,
     read: Annotated[bool, typer.Option("--read", help="read the labels back and compare them with the judge's")] = False,
     file: Annotated[Path | None, typer.Option(help="with --read: the filled sheet, where it is not the run's own")] = None,
 ) -> None:
@@ -71,8 +71,10 @@ def label(
     opened = open_run(run)
     if not read:
         refuse_stray("--read", file=file)
-        print(f"{export_sample(opened, n, seed)}: fill in the column label (3 fully in the role ... 0 refuses), then add --read")
+        sheet = export_sample(opened, 200 if n is None else n, seed or 0)
+        print(f"{sheet}: fill in the column label (3 fully in the role ... 0 refuses), then add --read")
         return
+    refuse_stray("a sample to draw: --read reads one", n=n, seed=seed)
     found, rates = read_sample(opened, file)
     print(f"People and judge: {found}")
     print(f"{found.confusion.rename_axis(index='people', columns='judge')}")

@@ -84,7 +84,7 @@ def _turns(tokens: pd.DataFrame, talk: Conversation) -> pd.DataFrame:
 
 def _band(run: Run, name: str, layer: int) -> pd.DataFrame | None:
     path = run.folder / "tables" / f"{name}.csv"
-    band = pd.read_csv(path).query("layer == @layer") if path.exists() else pd.DataFrame()
+    band = pd.read_csv(path).query("layer == @layer") if run.is_done("drift") and path.exists() else pd.DataFrame()
     return None if band.empty else band
 
 

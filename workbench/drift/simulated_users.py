@@ -110,7 +110,7 @@ class EndpointUser:
 
         fresh = {keys[i]: i for i in open_talks if keys[i] not in self._kept}
         calls = [(key, partial(self._ask, asked[i], talks[i][0].name)) for key, i in fresh.items()]
-        if failed := ask_all(calls, take, self.endpoint.concurrency, self.endpoint.stop):
+        if failed := ask_all(calls, take, self.endpoint.concurrency, self.endpoint.stopping):
             raise EndpointError(
                 f"{len(failed)} users got no message from {self.endpoint.url} (the last: {failed[-1][1]}); the others are kept: run the "
                 "same command again"

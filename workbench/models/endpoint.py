@@ -9,8 +9,10 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,11 +81,6 @@ class Endpoint:
     option
         Of the command line, which sets `model`: named where the server does not know it.
 
-    Attributes
-    ----------
-    stop
-        While it is set, nothing is asked again: who has interrupted does not wait for retries.
-
     Raises
     ------
     EndpointError
@@ -95,7 +92,7 @@ class Endpoint:
     ) -> None:  # fmt: skip
         self.url, self.model, self.concurrency, self.retries = checked_url(url), model, max(1, concurrency), retries
         self._key, self._option = key_for(self.url), option
-        self.stop = threading.Event()
+        self._stop = threading.Event()
         self._pace = Pace()
         self._client = _client(self.url, self._key, timeout)
         weakref.finalize(self, self._client.close)
@@ -120,15 +117,24 @@ class Endpoint:
         Transient
             Where it fails after all retries.
         """
-        why, pause = "interrupted", 0.0
+        why, pause, stop = "interrupted", 0.0, self._stop
         for attempt in range(self.retries + 1):
-            if self.stop.wait(max(pause, self._pace.left())):
+            if stop.wait(max(pause, self._pace.left())):
                 break
             try:
                 return self._once(messages, settings)
             except _Failed as failure:
                 why, pause = str(failure), failure.pause or min(8.0, 0.5 * 2**attempt) * random.uniform(0.75, 1.0)
         raise Transient(f"{self.url}: {why}")
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """While requests that are under way are waited for: they are not made again, then or later; those begun afterwards are."""
+        self._stop.set()
+        try:
+            yield
+        finally:
+            self._stop = threading.Event()
 
     def _once(self, messages: Sequence[Mapping[str, str]], settings: Mapping[str, Any]) -> Reply:
         """One request."""
@@ -148,8 +154,8 @@ class Endpoint:
             raise _Failed(f"{type(error).__name__}, {self._clean(error)}") from None
         except openai.APIStatusError as error:
             if error.status_code in PASSING or error.status_code >= 500:
-                asked = seconds(error.response.headers.get("retry-after", ""))
-                raise _Failed(f"{type(error).__name__}, {self._clean(error)}", min(asked, LONGEST_PAUSE)) from None
+                self._pace.hear(error.response.headers)
+                raise _Failed(f"{type(error).__name__}, {self._clean(error)}", asked_pause(error.response.headers)) from None
             return Reply("", error=f"refused ({error.status_code}): {self._clean(error)}")
         self._pace.hear(raw.headers)
         if (reply := parsed(raw.text)) is None:
@@ -239,6 +245,19 @@ class Pace:
     def left(self) -> float:
         """Seconds until asking is allowed again."""
         return min(max(0.0, self._until - time.monotonic()), LONGEST_PAUSE)
+
+
+def asked_pause(headers: Mapping[str, str]) -> float:
+    """Seconds that a server asks to be left alone: ``Retry-After`` (a duration or a date) or ``retry-after-ms``; 0 where it does not."""
+    said = headers.get("retry-after", "")
+    try:
+        pause = float(headers.get("retry-after-ms", "")) / 1000
+    except ValueError:
+        pause = seconds(said)
+    if not pause and ":" in said:
+        with suppress(ValueError):
+            pause = parsedate_to_datetime(said).timestamp() - time.time()
+    return min(max(0.0, pause), LONGEST_PAUSE)
 
 
 def seconds(text: str) -> float:

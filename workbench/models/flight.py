@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 
 from ..errors import EndpointError
@@ -22,7 +22,10 @@ Request = tuple[Any, Callable[[], Reply]]
 
 
 def ask_all(
-    requests: Iterable[Request], take: Callable[[Any, Reply], None], concurrency: int = 8, stop: Event | None = None
+    requests: Iterable[Request],
+    take: Callable[[Any, Reply], None],
+    concurrency: int = 8,
+    stopping: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> list[tuple[Any, str]]:
     """Make many requests at once, and hand over each reply as it comes, in the caller's thread.
 
@@ -37,8 +40,8 @@ def ask_all(
         Gets the name and the reply.
     concurrency
         Requests in flight at once.
-    stop
-        Set while what is in flight is waited for: :attr:`Endpoint.stop`, that nothing is asked again.
+    stopping
+        Entered while what is in flight is waited for: :meth:`Endpoint.stopping`, that nothing is asked again.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def ask_all(
         left = [f for f in flying if not f.cancelled()]
         if left and isinstance(error, KeyboardInterrupt):
             log.info(f"interrupted: waiting for {len(left)} answers under way; interrupt again to leave them")
-        with _set(stop):
+        with stopping():
             for future in left:
                 wait([future])
                 with suppress(EndpointError):  # whoever takes may still say no: the first error goes on
@@ -100,18 +103,6 @@ class _Pool:
                     future.set_result(call())
                 except BaseException as error:
                     future.set_exception(error)
-
-
-@contextmanager
-def _set(stop: Event | None) -> Iterator[None]:
-    if stop is None:
-        yield
-        return
-    stop.set()
-    try:
-        yield
-    finally:
-        stop.clear()
 
 
 def _in_flight(pool: _Pool, requests: Iterator[Request], flying: dict[Future[Reply], Any], limit: int) -> Iterator[Future[Reply]]:

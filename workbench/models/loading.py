@@ -74,7 +74,7 @@ def load_model(
 
 def _refuse(name: str, options: dict[str, Any]) -> None:
     """An error for an option that a model in memory would ignore."""
-    if given := [option for option, value in options.items() if value not in (None, False)]:
+    if given := [option for option, value in options.items() if value is not None and value is not False]:
         raise ModelError(f"{name} is in memory already: {given[0]} can only be chosen when a model is loaded from its folder or the hub")
 
 

@@ -57,6 +57,9 @@ class StudyConfig(BaseModel):
             raise RunError(setting_sentence(error)) from error
         if config.judge and not config.judge_model:
             raise RunError("a judge needs the name that its server knows it by: --judge-model NAME")
+        for name, needed in (("judge_model", "judge"), ("judge_budget", "judge"), ("endpoint_model", "endpoint")):
+            if getattr(config, name) is not None and getattr(config, needed) is None:
+                raise RunError(f"--{name.replace('_', '-')} has no effect without --{needed}")
         return config
 
 

@@ -39,7 +39,7 @@ from ..tensorfile import write_bytes
 from .config import Lazy, StudyConfig, endpoint_of, llm_judge_of, may_change
 from .costs import cost_of
 from .report import headline, write_report
-from .standing import inputs, outdated, stands
+from .standing import forget_people, inputs, outdated, stands
 from .words import keep_words, words_of
 
 log = logging.getLogger("workbench")
@@ -151,6 +151,7 @@ def judge_step(run: Run, model: Lazy, watch: Watch) -> None:
         parts.write(number, keys[number], {"parquet": parquet_bytes(judgements(chunks[number], judge))})
         watch("judge", min(512 * (number + 1), len(rollouts)), len(rollouts))
     parts.keep(len(chunks))
+    forget_people(run)
     facts = {"judge": name, "parts": len(parts), "inputs": inputs(run, "judge")}
     run.record("judge", **facts, notes=_set_aside(parts))
     table = run.table("judgements")

@@ -32,7 +32,9 @@ def stands(run: Run, step: str, parts: Parts | None = None, files: Sequence[str]
         return False
     if not run.is_done(step) or any(not (run.folder / name).exists() for name in files):
         return False
-    return facts.get("inputs", now := inputs(run, step)) == now
+    if "inputs" not in facts:  # of a version that did not record them: as good as what it was made of
+        return not any("inputs" in run.study["steps"].get(name, {}) for name in MADE_OF[step])
+    return facts["inputs"] == inputs(run, step)
 
 
 def outdated(run: Run, axis: Direction) -> list[str]:
@@ -48,4 +50,12 @@ def outdated(run: Run, axis: Direction) -> list[str]:
         del run.study["steps"][name]
     run.study.pop("causal", None)
     (run.folder / "prompt_axis.safetensors").unlink(missing_ok=True)
+    run.save()  # before the new axis is there, with which they would be compared after a crash
     return gone
+
+
+def forget_people(run: Run) -> None:
+    """Forget what people said of a judge's labels: they are others now."""
+    run.study["steps"].pop("label", None)
+    run.study.get("agreement", {}).pop("people", None)
+    (run.folder / "tables" / "agreement.csv").unlink(missing_ok=True)
