@@ -1,6 +1,7 @@
 """What an axis is made of on a run: covariates, the axis again, positions of words, the step and its figures."""
 
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from plot_checks import check_themes
 
 from workbench import plots
 from workbench.covariates import OF_AI, against, covariates, role_pattern
+from workbench.crossing import plan_crossing
 from workbench.errors import DataError
 from workbench.models.extraction import Reading, mean_activations
 from workbench.models.spelling import positions_of
@@ -140,13 +142,27 @@ def test_a_second_run_reads_nothing_again_and_finds_the_same(made, organism, mon
     assert (run.folder / "tables" / "origins_shares.csv").read_bytes() == before
 
 
-def test_too_few_roles_are_said_and_the_rest_goes_on(made, organism):
+def test_sizes_that_nobody_can_divide_are_refused_and_leave_what_was_found(made, organism):
     run, _ = made
-    kept = run.study["steps"]["origins"]
-    origins_step(run, Lazy(run, organism), quiet, roles=6, texts=0)
+    before = run.study["steps"]["origins"]
+    for roles, texts in ((3, 6), (6, 0)):
+        with pytest.raises(DataError, match=f"takes 4 roles or more and a text of each, not {roles} and {texts}"):
+            origins_step(run, Lazy(run, organism), quiet, roles=roles, texts=texts)
+    assert run.study["steps"]["origins"] == before
+
+
+def test_too_few_roles_are_said_and_the_rest_goes_on(made, organism, tmp_path, monkeypatch):
+    run = open_run(shutil.copytree(made[0].folder, tmp_path / "run"))
+    monkeypatch.setattr(
+        "workbench.study.origins.plan_crossing",
+        lambda model, rollouts, *rest: plan_crossing(model, rollouts[rollouts["role"].isin(rollouts["role"].unique()[:2])], *rest),
+    )
+    origins_step(run, Lazy(run, organism), quiet, roles=6, texts=3)
     assert run.study["steps"]["origins"]["done"] == ["Covariates", "The axis again"]
-    assert run.study["steps"]["origins"]["notes"][0].startswith("Prompt or text: ")
-    run.record("origins", **{k: v for k, v in kept.items() if k not in ("state", "finished")})
+    assert run.study["steps"]["origins"]["notes"][0] == (
+        "Prompt or text: crossing prompts and texts needs 4 roles with two usable responses; there are 2."
+    )
+    assert run.prompt_axis is None  # the one of the crossing before is not this one's
 
 
 def test_an_axis_needs_a_default(made, organism):

@@ -86,6 +86,18 @@ class Crossed:
         return self.means.rows["role"].tolist()
 
 
+def check_sizes(roles: int, texts: int) -> None:
+    """Refuse to cross fewer prompts, or texts of each role, than can be divided.
+
+    Raises
+    ------
+    DataError
+        Below four roles or one text.
+    """
+    if roles < MIN_ROLES or texts < 1:
+        raise DataError(f"crossing prompts and texts takes {MIN_ROLES} roles or more and a text of each, not {roles} and {texts}")
+
+
 def plan_crossing(model: HookedModel, rollouts: pd.DataFrame, roles: int = ROLES, texts: int = TEXTS, seed: int = 0) -> CrossingPlan:
     """Draw roles (the default among them) and texts of each, in role where they were judged.
 
@@ -101,13 +113,12 @@ def plan_crossing(model: HookedModel, rollouts: pd.DataFrame, roles: int = ROLES
     DataError
         Where fewer than four roles are asked for or have two texts, or all texts are the same.
     """
-    if roles < MIN_ROLES or texts < 1:
-        raise DataError(f"crossing prompts and texts takes {MIN_ROLES} roles or more and a text of each, not {roles} and {texts}")
+    check_sizes(roles, texts)
     usable = _usable(rollouts)
     found = {str(name): group for name, group in usable.groupby("role", sort=False) if len(group) >= 2}
     names = sorted(set(found) - {DEFAULT_ROLE})
     if len(names) + (DEFAULT_ROLE in found) < MIN_ROLES:
-        raise DataError(f"crossing prompts and texts needs {MIN_ROLES} roles with two usable responses; there are {len(names)}")
+        raise DataError(f"crossing prompts and texts needs {MIN_ROLES} roles with two usable responses; there are {len(found)}")
     drawn = random.Random(f"crossing {seed}").sample(names, min(roles - (DEFAULT_ROLE in found), len(names)))
     chosen = [DEFAULT_ROLE] * (DEFAULT_ROLE in found) + sorted(drawn)
     table = pd.concat([_texts_of(found[name], texts, seed) for name in chosen], ignore_index=True)

@@ -21,6 +21,8 @@ from .parts import Parts, read_json, write_json
 from .tensorfile import FORMAT, read_tensor_file, write_bytes, write_tensor_file
 from .thresholds import Threshold
 
+PROMPT_AXIS = "prompt_axis.safetensors"
+
 
 class Run:
     """A run folder: configuration and state in ``study.json``, everything else beside it.
@@ -168,7 +170,7 @@ class Run:
     @property
     def prompt_axis(self) -> Direction | None:
         """The axis of the prompts' effects alone, + towards the default; None where it was not fitted."""
-        path = self.folder / "prompt_axis.safetensors"
+        path = self.folder / PROMPT_AXIS
         return Direction.load(path) if path.exists() else None
 
     @property

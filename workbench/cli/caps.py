@@ -59,7 +59,7 @@ def sweep(
 @caps_app.command()
 def origins(
     run: RunFolder,
-    roles: Annotated[int, typer.Option(min=1, help="prompts, and writers of texts")] = 24,
+    roles: Annotated[int, typer.Option(min=4, help="prompts, and writers of texts")] = 24,
     texts: Annotated[int, typer.Option(min=1, help="texts of each writer, read under every prompt")] = 6,
 ) -> None:
     """What a run's axis is made of: prompt against text, covariates, and the axis fitted again without length and names."""

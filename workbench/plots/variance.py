@@ -53,9 +53,10 @@ def scree(frame: pd.DataFrame, dark: bool = False) -> go.Figure:
     view = min(max(component), _in_view(frame))
     for mark, reached in components_for(frame).items():
         figure.add_shape(type="line", x0=0.5, x1=reached, y0=mark, y1=mark, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
-        # Turned inwards where it would leave the figure.
-        side = {"xanchor": "right", "xshift": -5} if reached > 0.62 * view + 0.5 else {"xanchor": "left", "xshift": 5}
-        place = {"x": reached, "y": mark, "yanchor": "top", "showarrow": False} | side
+        # Free space is below the running sum, to the right; for what would leave the figure, above it and before it reaches the mark.
+        inwards = {"x": reached - 1, "xanchor": "right", "yanchor": "bottom"}
+        outwards = {"x": reached, "xanchor": "left", "xshift": 5, "yanchor": "top"}
+        place = {"y": mark, "showarrow": False} | (inwards if reached > 0.62 * view + 0.5 else outwards)
         figure.add_annotation(place, text=f"{percent(mark, 0)}: {counted(reached)}")
     if beyond is not None:
         figure.add_annotation(_said(beyond))

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load as load_tensors
 
 from ..covariates import against, covariates
-from ..crossing import ROLES, TEXTS, Crossed, CrossingPlan, gather, plan_crossing, read_prompt
+from ..crossing import ROLES, TEXTS, Crossed, CrossingPlan, check_sizes, gather, plan_crossing, read_prompt
 from ..decomposition import WhoOrWhat, decompose
 from ..directions import Direction
 from ..errors import DataError
@@ -17,7 +17,7 @@ from ..models.hooked import HookedModel
 from ..parts import key_of, part_tensor
 from ..progress import Watch
 from ..refits import axis_again
-from ..store import Run
+from ..store import PROMPT_AXIS, Run
 from ..thresholds import signature
 
 STEP = "origins"
@@ -39,7 +39,13 @@ def origins_step(
         How many prompts and writers, and how many texts of each.
     say
         Called with the cost before anything is read.
+
+    Raises
+    ------
+    DataError
+        Where fewer than four roles or no texts are asked for: nothing is done, and what was found before stays.
     """
+    check_sizes(roles, texts)
     axis, rollouts, notes, done = run.axis, run.rollouts, [], []
     facts: dict[str, object] = {"roles": roles, "texts": texts}
 
@@ -70,6 +76,8 @@ def origins_step(
         return []
 
     part("Prompt or text", crossing)
+    if "Prompt or text" not in done:
+        _forget_prompt_axis(run)
     part("Covariates", other_reasons)
     part("The axis again", without_them)
     run.record(STEP, **facts, done=done, notes=notes)
@@ -98,8 +106,15 @@ def _read(run: Run, model: HookedModel, plan: CrossingPlan, axis: Direction, wat
 def _write(run: Run, found: WhoOrWhat) -> None:
     for name in ("shares", "effects", "correlations", "cosines"):
         run.write_table(f"origins_{name}", getattr(found, name))
-    if found.axis is not None:
-        found.axis.save(run.folder / "prompt_axis.safetensors")
+    if found.axis is None:
+        _forget_prompt_axis(run)
+    else:
+        found.axis.save(run.folder / PROMPT_AXIS)
+
+
+def _forget_prompt_axis(run: Run) -> None:
+    """An axis of an earlier crossing is not one of this: later steps would take it for it."""
+    (run.folder / PROMPT_AXIS).unlink(missing_ok=True)
 
 
 def origins_found(run: Run) -> str:

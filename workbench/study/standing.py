@@ -9,7 +9,7 @@ import torch
 
 from ..directions import Direction
 from ..parts import Parts
-from ..store import Run
+from ..store import PROMPT_AXIS, Run
 
 PARTS = {"rollouts": "rollouts", "judge": "judgements", "extract": "activations"}
 """Step -> the folder of its parts."""
@@ -49,7 +49,7 @@ def outdated(run: Run, axis: Direction) -> list[str]:
     for name in gone:
         del run.study["steps"][name]
     run.study.pop("causal", None)
-    (run.folder / "prompt_axis.safetensors").unlink(missing_ok=True)
+    (run.folder / PROMPT_AXIS).unlink(missing_ok=True)
     run.save()  # before the new axis is there, with which they would be compared after a crash
     return gone
 
