@@ -213,10 +213,11 @@ def test_it_runs_on_a_model_and_says_what_it_costs_first(organism, axis):
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (lambda: rollouts(2), "needs 4 roles with two usable responses; there are 2"),
+        (lambda: rollouts(2), "needs 4 roles with two usable responses, the default counted; there are 3"),
         (lambda: rollouts(6, each=1), "there are 0"),
         (lambda: rollouts().assign(response="the same"), "all responses are the same text"),
         (lambda: rollouts().assign(error="cut off"), "there are 0"),
+        (lambda: rollouts().drop(columns=["messages", "response"]), "needs the columns messages, response; the table has "),
     ],
 )
 def test_too_little_to_cross_is_said_in_one_sentence(organism, frame, message):

@@ -222,6 +222,14 @@ def test_thinking_is_generated_though_it_is_no_part_of_the_answer(thinker):
     assert reading.written == len(thinker.chat_format.prompt_ids(Conversation.of("yes"))) < reading.start
 
 
+@pytest.mark.parametrize("column", ["messages", "response"])
+def test_a_table_without_what_is_read_is_refused_by_name(organism, column):
+    rows = pd.DataFrame([{"messages": [("user", "Who are you?")], "response": "Certainly."}])
+    assert len(extract(organism, rows)) == 1
+    with pytest.raises(DataError, match=f"reading responses needs the column {column}; the table has "):
+        extract(organism, rows.drop(columns=column))
+
+
 def test_a_model_that_did_not_think_has_no_thinking_to_read(organism):
     rows = pd.DataFrame([rollout("Who are you?", "Certainly.")])
     with pytest.raises(DataError, match="no row holds any thinking"):

@@ -47,7 +47,7 @@ def test_covariates_are_read_from_the_response():
     assert found["markdown"][1] == pytest.approx(100 * 4 / len(rows[1]["response"]))
     assert not OF_AI.search("said, maid, aim")
     assert role_pattern(["default"]) is None
-    with pytest.raises(DataError, match="role is missing"):
+    with pytest.raises(DataError, match="covariates needs the column role; the table has row, response"):
         covariates(pd.DataFrame({"row": ["a"], "response": ["b"]}))
 
 
@@ -160,7 +160,7 @@ def test_too_few_roles_are_said_and_the_rest_goes_on(made, organism, tmp_path, m
     origins_step(run, Lazy(run, organism), quiet, roles=6, texts=3)
     assert run.study["steps"]["origins"]["done"] == ["Covariates", "The axis again"]
     assert run.study["steps"]["origins"]["notes"][0] == (
-        "Prompt or text: crossing prompts and texts needs 4 roles with two usable responses; there are 2."
+        "Prompt or text: crossing prompts and texts needs 4 roles with two usable responses, the default counted; there are 2."
     )
     assert run.prompt_axis is None  # the one of the crossing before is not this one's
 

@@ -109,5 +109,5 @@ def test_without_a_judge_there_is_no_label(small):
     assert judge_for(small) is None
     rows = pd.DataFrame([{"row": "a", "role": "x", "messages": "[]", "response": "y", "error": ""}])
     assert judge(rows, None)["label"].isna().all()
-    with pytest.raises(DataError, match="need the column 'response'"):
+    with pytest.raises(DataError, match="judging responses needs the column response; the table has "):
         judge(rows.drop(columns="response"), None)

@@ -11,6 +11,7 @@ import pandas as pd
 from .conversations import DEFAULT_ROLE
 from .errors import DataError
 from .evaluation.statistics import interval
+from .frames import need
 
 COVARIATES = ("tokens", "markdown", "truncated", "of_ai", "of_role")
 """Columns: length in tokens, marks of Markdown per 100 characters, cut off, talks of being an AI, names its role."""
@@ -35,8 +36,7 @@ def covariates(rollouts: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``row, role`` and as floats ``tokens, markdown, truncated, of_ai, of_role``; NaN where it cannot be known.
     """
-    if missing := [name for name in ("row", "role", "response") if name not in rollouts]:
-        raise DataError(f"covariates need the columns row, role and response; {', '.join(missing)} is missing")
+    need(rollouts, ("row", "role", "response"), "covariates", empty=True)
     texts = [str(text) for text in rollouts["response"]]
     lengths = np.array([max(1, len(text)) for text in texts])
     patterns = {name: role_pattern([name]) for name in map(str, rollouts["role"].unique())}

@@ -16,6 +16,7 @@ from .activations import Activations, Site
 from .conversations import DEFAULT_ROLE, Conversation
 from .directions import Direction
 from .errors import DataError
+from .frames import answered_in_role, need
 from .models.extraction import Reading, pooled, rollout_reading
 from .models.hooked import HookedModel
 
@@ -118,7 +119,9 @@ def plan_crossing(model: HookedModel, rollouts: pd.DataFrame, roles: int = ROLES
     found = {str(name): group for name, group in usable.groupby("role", sort=False) if len(group) >= 2}
     names = sorted(set(found) - {DEFAULT_ROLE})
     if len(names) + (DEFAULT_ROLE in found) < MIN_ROLES:
-        raise DataError(f"crossing prompts and texts needs {MIN_ROLES} roles with two usable responses; there are {len(found)}")
+        raise DataError(
+            f"crossing prompts and texts needs {MIN_ROLES} roles with two usable responses, the default counted; there are {len(found)}"
+        )
     drawn = random.Random(f"crossing {seed}").sample(names, min(roles - (DEFAULT_ROLE in found), len(names)))
     chosen = [DEFAULT_ROLE] * (DEFAULT_ROLE in found) + sorted(drawn)
     table = pd.concat([_texts_of(found[name], texts, seed) for name in chosen], ignore_index=True)
@@ -157,9 +160,8 @@ def gather(plan: CrossingPlan, read: Sequence[tuple[np.ndarray, Tensor]], site: 
 
 def _usable(rollouts: pd.DataFrame) -> pd.DataFrame:
     """Responses without error, in role where that is known, with their system prompt and their question."""
-    rows = rollouts[rollouts["error"].fillna("") == ""] if "error" in rollouts else rollouts
-    if "label" in rows and rows["label"].notna().any():
-        rows = rows[(rows["label"] == 3) | (rows["role"] == DEFAULT_ROLE)]
+    need(rollouts, ("role", "messages", "response"), "crossing prompts and texts")
+    rows = answered_in_role(rollouts)
     said = [Conversation.of(json.loads(m) if isinstance(m, str) else m).turns for m in rows["messages"]]
     system = ["\n\n".join(t.text for t in turns if t.speaker == "system") for turns in said]
     question = [turns[-1].text for turns in said]

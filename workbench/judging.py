@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 import pandas as pd
 
 from .conversations import DEFAULT_ROLE, Judgement
-from .errors import DataError, EndpointError
+from .errors import EndpointError
+from .frames import need
 from .llm_judge import Case, LLMJudge
 from .models.hooked import HookedModel
 from .organism.judge import RuleJudge
@@ -72,8 +73,7 @@ def judge(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
 
 def judgements(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
     """One record a response: ``row, judge, label, reason, raw, error``, in the order of the rollouts."""
-    if missing := [name for name in ("row", "role", "messages", "response") if name not in rollouts]:
-        raise DataError(f"rollouts need the column {missing[0]!r} to be judged")
+    need(rollouts, ("row", "role", "messages", "response"), "judging responses", empty=True)
     rows = rollouts.to_dict("records")
     usable = [row for row in rows if judge is not None and not row.get("error") and _asked_of(judge, row["role"])]
     cases = [Case(row["role"], question_of(row["messages"]), row["response"]) for row in usable]

@@ -14,6 +14,7 @@ from .covariates import OF_AI, role_pattern
 from .directions import Direction
 from .errors import DataError
 from .evaluation.statistics import cosines_over_roles
+from .frames import answered_in_role, need
 from .models.extraction import Reading, mean_activations, readings_of
 from .models.hooked import HookedModel
 from .models.spelling import positions_of
@@ -50,7 +51,8 @@ def axis_again(
         Where the default or all roles have no response left.
     """
     axis.check_use(model.bare_site(axis.site.layers))
-    rows = _usable(rollouts)
+    need(rollouts, ["role"], "fitting the axis again")
+    rows = answered_in_role(rollouts)
     readings = readings_of(model, rows)
     ways = {"all tokens": readings, f"tokens 1-{FIRST}": [_first(r) for r in readings]}
     masked, kept = _masked(model, readings, rows["role"].unique())
@@ -99,13 +101,6 @@ def length_weights(roles: np.ndarray, lengths: np.ndarray, bins: int = BINS) -> 
     left_out = int((weights == 0).sum())
     effective = weights[default].sum() ** 2 / (weights[default] ** 2).sum()
     return weights, f"{left_out} responses without a counterpart; the default's weigh as {effective:.0f}"
-
-
-def _usable(rollouts: pd.DataFrame) -> pd.DataFrame:
-    rows = rollouts[rollouts["error"].fillna("") == ""] if "error" in rollouts else rollouts
-    if "label" in rows and rows["label"].notna().any():
-        rows = rows[(rows["label"] == 3) | (rows["role"] == DEFAULT_ROLE)]
-    return rows.reset_index(drop=True)
 
 
 def _first(reading: Reading) -> Reading:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .activations import Activations
 from .directions import responses_kept
-from .errors import DataError
+from .frames import need
 from .persona_space import PersonaSpace
 
 COMPONENTS = 3
@@ -39,8 +39,7 @@ def role_spread(space: PersonaSpace, acts: Activations, keep: str = "fully", n_b
         A row a role: ``role, n`` (responses used), ``questions``, ``var1, var2, var3, cov12, cov13, cov23`` (squared units of the scores);
         missing where a role has fewer than two questions.
     """
-    if missing := [c for c in ("role", "question_index") if c not in acts.rows]:
-        raise DataError(f"role_spread needs the column {missing[0]!r} beside the activations")
+    need(acts.rows, ("role", "question_index"), "role_spread")
     scores = space.transform(acts)[:, :COMPONENTS]
     rows = acts.rows.reset_index(drop=True)
     kept = responses_kept(rows, keep)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from .activations import Activations
 from .conversations import DEFAULT_ROLE
-from .directions import Direction, contrast, role_vectors
+from .directions import Direction, contrast, responses_kept, role_vectors
 from .errors import DataError
 from .evaluation.splits import Splits
 from .evaluation.statistics import Interval, auc, cohens_d, interval, separation
@@ -141,11 +141,7 @@ def _with_gain(table: pd.DataFrame, areas: dict[int, np.ndarray]) -> pd.DataFram
 
 def kept_responses(acts: Activations, keep: str) -> Activations:
     """The responses that `keep` lets through, the default's all among them."""
-    if keep == "all":
-        return acts
-    wanted = {"fully": [3], "somewhat": [2], "both": [2, 3]}[keep]
-    mask = acts.rows["label"].isin(wanted) | (acts.rows["role"] == DEFAULT_ROLE)
-    return acts.take(np.flatnonzero(mask))
+    return acts.take(np.flatnonzero(responses_kept(acts.rows, keep)))
 
 
 def layer_separation(

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..activations import Activations
 from ..conversations import Conversation
 from ..errors import ChatError, DataError
+from ..frames import answered, need
 from .chat import Rendered, token_range
 from .hooked import Hook, HookedModel
 
@@ -76,8 +77,7 @@ def extract(
     Activations
         Rows in the order given; ``values`` float32 [row, layer, d_model]; means leave out special tokens.
     """
-    if "error" in rows:
-        rows = rows[rows["error"].fillna("") == ""]
+    rows = answered(rows)
     if segment == "thinking":
         rows = with_thinking(rows)
     rows = rows.reset_index(drop=True)
@@ -99,6 +99,8 @@ def readings_of(model: HookedModel, rows: pd.DataFrame, segment: str = "response
     """Token ids and span of each row; an error names the row whose span cannot be proven."""
     if segment not in ("response", "thinking"):
         raise DataError(f"a segment is 'response' or 'thinking', not {segment!r}")
+    spoken = ("messages",) if "response_ids" in rows else ("messages", "response")
+    need(rows, ("text", "start", "end") if "text" in rows else spoken, "reading responses", empty=True)
     make = _text_reading if "text" in rows else _thinking_reading if segment == "thinking" else rollout_reading
     readings = []
     for index, row in enumerate(rows.to_dict("records")):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..directions import Direction
 from ..errors import DataError
+from ..frames import answered
 from ..interventions import Intervention
 from ..thresholds import Norms, Scores
 from .extraction import HEAVY, Reading, batched, readings_of
@@ -136,7 +137,7 @@ def met_by(model: HookedModel, readings: Sequence[Reading], intervention: Interv
 
 
 def _usable(rollouts: pd.DataFrame) -> pd.DataFrame:
-    rows = rollouts[rollouts["error"].fillna("") == ""] if "error" in rollouts else rollouts
+    rows = answered(rollouts)
     if rows.empty:
         raise DataError("there are no usable responses to measure on")
     return rows.reset_index(drop=True)

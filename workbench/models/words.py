@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..activations import Activations
 from ..errors import ModelError
+from ..frames import answered
 from .extraction import HEAVY, Reading, readings_of
 from .hooked import HookedModel
 
@@ -38,9 +39,7 @@ def bag_of_embeddings(model: HookedModel, rows: pd.DataFrame) -> Activations:
     ModelError
         Where the model's embeddings cannot be reached.
     """
-    if "error" in rows:
-        rows = rows[rows["error"].fillna("") == ""]
-    rows = rows.reset_index(drop=True)
+    rows = answered(rows).reset_index(drop=True)
     values = mean_embeddings(model, readings_of(model, rows))
     site = replace(model.site((WORDS,), chat="text" not in rows), hook="embed")
     return Activations(values[:, None], rows.drop(columns=[c for c in HEAVY if c in rows]), site)

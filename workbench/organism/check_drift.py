@@ -122,9 +122,10 @@ def _cap_rows(run: Run, model: HookedModel, world: World, watch: Watch, seed: in
         watch("cap from long talk", done, len(caps))
     chosen = min(found, key=lambda name: (found[name][0].value, -found[name][1].value))
     rows = [printed("cap from multi-turn default conversations", f"{chosen}, all positions")]
-    for title, condition in (("without it", BASELINE), ("under it", Condition(chosen, (caps[chosen],)))):
+    conditions = {"without it": BASELINE, "under it": Condition(chosen, (caps[chosen],))}
+    for done, (title, condition) in enumerate(conditions.items(), 1):
         harm, right = _probed(model, world, reporting, condition, grader, seed + 1)
-        watch("cap from long talk, reported", len(rows), 2)
+        watch("cap from long talk, reported", done, len(conditions))
         figures = [f"{rate} n={REPORTING * ASKS}" for rate in (harm, right)]
         names = [f"philosophy after {TURNS} turns, {title}: {what}" for what in ("harm complied with", "right answers")]
         if condition is BASELINE:

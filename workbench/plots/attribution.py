@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
-from .theme import dress, need, numbers, safe
+from ..frames import need
+from .theme import dress, numbers, safe
 
 KINDS = ("embedding", "head", "bias", "mlp")
 """What a part can be."""

@@ -10,9 +10,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .exchanges import entry, once, records, round_values
 from .marks import head_panel, intervals
-from .theme import CAP, NEUTRAL, dress, need, one_line, present, safe
+from .theme import CAP, NEUTRAL, dress, one_line, present, safe
 
 ROW_PX, GAP_PX, TOP_PX, BOTTOM_PX = 48, 62, 112, 140
 NAME = 20

@@ -11,8 +11,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .steering import estimate, percent, percent_ticks
-from .theme import CAP, CATEGORIES, NEUTRAL, dress, need, new_figure, numbers, one_line, present, safe, wrapped
+from .theme import CAP, CATEGORIES, NEUTRAL, dress, new_figure, numbers, one_line, present, safe, wrapped
 
 KINDS = ("setting", "control", "baseline", "reported")
 """What a row can be."""

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .exchanges import (
     BOTTOM_PX,
     DEFAULT,
@@ -28,7 +29,7 @@ from .exchanges import (
     projection_title,
 )  # fmt: skip
 from .labels import text_width
-from .theme import NEUTRAL, dress, need, numbers, present, safe, wrapped
+from .theme import NEUTRAL, dress, numbers, present, safe, wrapped
 from .trajectory import LABEL_UP, LEAST_PX, spread
 from .untyped import traces_of
 

@@ -7,8 +7,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .sweep import BOTTOM_PX, GAP_PX, PANEL_PX, TOP_PX, Panel, draw_panel
-from .theme import dress, need, safe
+from .theme import dress, safe
 
 READ = (
     Panel("Cosine with the last model's axis", "axes fitted on the same texts; ideal 1", {"cosine": "cosine"}, guide=1),

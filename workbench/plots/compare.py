@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
-from .theme import NEUTRAL, dress, need, numbers, one_line, safe
+from ..frames import need
+from .theme import NEUTRAL, dress, numbers, one_line, safe
 
 PANEL_PX, GAP_PX, AROUND_PX = 330, 92, 160
 

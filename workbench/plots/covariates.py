@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .sweep import BOTTOM_PX, GAP_PX, PANEL_PX, TOP_PX, Panel, draw_panel
-from .theme import NEUTRAL, dress, need, new_figure, numbers
+from .theme import NEUTRAL, dress, new_figure, numbers
 
 ROW_PX, AROUND_PX = 62, 180
 KINDS = (

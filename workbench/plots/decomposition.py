@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .steering import percent_ticks
 from .sweep import BOTTOM_PX, PANEL_PX, TOP_PX, Panel, draw_band, draw_panel
-from .theme import dress, need, numbers
+from .theme import dress, numbers
 
 SOURCES = ("prompt", "text", "rest")
 """What the variance is divided among."""

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .exchanges import (
     BOTTOM_PX,
     IN_ITALICS,
@@ -34,7 +35,7 @@ from .exchanges import (
 from .line import stack_levels
 from .marks import intervals
 from .steering import estimate, percent_ticks
-from .theme import CATEGORIES, NEUTRAL, dress, need, new_figure, one_line, present, safe
+from .theme import CATEGORIES, NEUTRAL, dress, new_figure, one_line, present, safe
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")

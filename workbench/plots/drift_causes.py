@@ -11,10 +11,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .exchanges import UNITS, decimals, entry, once, records
 from .marks import head_panel, intervals
 from .steering import percent
-from .theme import ASSISTANT, FAR, NEUTRAL, dress, need, new_figure, present, safe, wrapped
+from .theme import ASSISTANT, FAR, NEUTRAL, dress, new_figure, present, safe, wrapped
 
 TEXT_PX, DOT_PX, NAME, NAME_LINES = 15, 36, 46, 3
 """Height of a line of a message and of the place for its dot, characters in a line, and lines."""

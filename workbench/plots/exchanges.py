@@ -11,8 +11,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..errors import DataError
+from ..frames import need
 from .sweep import draw_band
-from .theme import CAP, NEUTRAL, need, numbers, present, safe
+from .theme import CAP, NEUTRAL, numbers, present, safe
 
 BAND = ["exchange", "layer", "direction", "low", "high", "middle", "n"]
 """Columns of a table of default responses matched by exchange."""

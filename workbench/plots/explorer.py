@@ -11,10 +11,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .line import COLUMNS as PLACES
 from .line import stack_levels
 from .space import CAMERA, axis_titles, label_rows
-from .theme import NEUTRAL, dress, need, one_line, present, role_records, safe, wrapped
+from .theme import NEUTRAL, dress, one_line, present, role_records, safe, wrapped
 
 COMPONENTS: tuple[str, ...] = ("pc1", "pc2", "pc3")
 LOADINGS = ("loading1", "loading2", "loading3")

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
+from ..frames import need
 from .explorer import persona_layers
 from .export import CONFIG
-from .theme import DARK, FONT, LIGHT, clear_templates, need, present, script_json
+from .theme import DARK, FONT, LIGHT, clear_templates, present, script_json
 
 HERE = Path(__file__).parent
 STYLE, SCRIPT = ((HERE / f"explorer.{suffix}").read_text(encoding="utf-8") for suffix in ("css", "js"))

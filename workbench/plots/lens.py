@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
-from .theme import ASSISTANT, FAR, dress, need, numbers, safe
+from ..frames import need
+from .theme import ASSISTANT, FAR, dress, numbers, safe
 
 ENDS = {"-": ("lowered", "−", FAR), "+": ("raised", "+", ASSISTANT)}
 """From left to right, as on every line of numbers."""

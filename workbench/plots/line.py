@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..errors import DataError
-from .theme import NEUTRAL, need, new_figure, one_line, role_records, safe
+from ..frames import need
+from .theme import NEUTRAL, new_figure, one_line, role_records, safe
 
 COLUMNS = 40
 """So many markers fit side by side on a phone; two points closer than that are stacked."""

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from ..frames import need
 from .labels import plain, text_width
 from .line import stack_levels
 from .space import axis_titles
-from .theme import ASSISTANT, NEUTRAL, need, new_figure, numbers, one_line, safe
+from .theme import ASSISTANT, NEUTRAL, new_figure, numbers, one_line, safe
 
 HEAD_PX, FOOT_PX, AROUND_PX = 28, 40, 140
 """Height of what stands above and below a strip's dots, and around all strips."""

@@ -10,9 +10,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .marks import intervals
 from .steering import estimate, percent_ticks
-from .theme import CAP, CATEGORIES, NEUTRAL, dress, need, numbers, one_line, present, safe, wrapped
+from .theme import CAP, CATEGORIES, NEUTRAL, dress, numbers, one_line, present, safe, wrapped
 
 LOOKS: dict[str, tuple[str | None, str]] = {
     "baseline": (None, "circle"),

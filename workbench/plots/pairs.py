@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .space import MAX_LABELS, PROJECTION_TITLE, axis_titles, label_rows
-from .theme import NEUTRAL, dress, need, one_line, role_records, safe
+from .theme import NEUTRAL, dress, one_line, role_records, safe
 
 SURE = math.sqrt(5.991)
 """Radius, in standard deviations, of the ellipse that holds 95 % of a normal distribution in the plane."""

@@ -9,9 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..errors import DataError
+from ..frames import need
 from .attribution import signed
 from .lens import spelled
-from .theme import NEUTRAL, need, new_figure, numbers, present, safe
+from .theme import NEUTRAL, new_figure, numbers, present, safe
 
 HEIGHT, LEAST_PX, MOST_PX, TITLE_PX = 460, 14, 34, 130
 """Height that the layers share, what one of them gets at least and at most, and what the axis's title needs, in pixels."""

@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..errors import DataError
-from .theme import NEUTRAL, need, new_figure, one_line, role_records, safe
+from ..frames import need
+from .theme import NEUTRAL, new_figure, one_line, role_records, safe
 
 MAX_LABELS, MAX_TURNS = 12, 6
 CAMERA = {"eye": {"x": 0.5, "y": -1.7, "z": 0.64}, "center": {"x": 0, "y": 0, "z": -0.17}}

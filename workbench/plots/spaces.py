@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .space import label_rows
-from .theme import NEUTRAL, dress, need, one_line, role_records, safe
+from .theme import NEUTRAL, dress, one_line, role_records, safe
 
 PANEL_PX, AROUND_PX = 420, 230
 LINKED = "linked"

@@ -11,8 +11,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..errors import DataError
+from ..frames import need
 from .marks import intervals
-from .theme import CATEGORIES, NEUTRAL, need, new_figure, numbers, one_line, present, safe, wrapped
+from .theme import CATEGORIES, NEUTRAL, new_figure, numbers, one_line, present, safe, wrapped
 
 SHADE = "rgba(134, 140, 150, 0.20)"
 EDGE = 0.05

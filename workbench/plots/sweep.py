@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
-from .theme import NEUTRAL, dress, need, numbers
+from ..frames import need
+from .theme import NEUTRAL, dress, numbers
 
 PANEL_PX, GAP_PX, TOP_PX, BOTTOM_PX = 104, 60, 124, 52
 BAND = "rgba(134, 140, 150, 0.28)"

@@ -117,16 +117,6 @@ def dress(figure: go.Figure, title: str, attrs: dict[Any, Any], dark: bool, heig
     figure.update_layout(template=DARK_NAME if dark else LIGHT_NAME, height=height, title={"text": title, "subtitle": subtitle})
 
 
-def need(frame: pd.DataFrame, columns: Iterable[str], what: str, empty: bool = False) -> None:
-    """Refuse a table that lacks a column, saying which one and what was there; or one without rows, unless `empty`."""
-    if missing := [name for name in columns if name not in frame.columns]:
-        there = ", ".join(map(str, frame.columns)) or "none"
-        plural = "s" if len(missing) > 1 else ""
-        raise DataError(f"{what} needs the column{plural} {', '.join(missing)}; the table has {there}")
-    if not len(frame) and not empty:
-        raise DataError(f"{what} needs at least one row; the table has none")
-
-
 def safe(text: object) -> str:
     """Text from data for places where Plotly reads tags and, in notebooks, formulas between dollar signs.
 

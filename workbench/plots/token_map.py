@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from ..frames import need
 from .attribution import signed
 from .exchanges import UNITS, condition_names, decimals, one_band, one_place
-from .theme import DARK, FONT, LIGHT, Theme, need, numbers, present
+from .theme import DARK, FONT, LIGHT, Theme, numbers, present
 
 COLUMNS = ["conversation", "turn", "speaker", "layer", "direction", "token", "text", "projection"]
 STEPS = 41

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from .theme import ASSISTANT, FAR, NEUTRAL, need, new_figure, numbers, one_line, safe
+from ..frames import need
+from .theme import ASSISTANT, FAR, NEUTRAL, new_figure, numbers, one_line, safe
 
 SHOWN, ROW_PX, AROUND_PX = 24, 20, 190
 

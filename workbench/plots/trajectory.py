@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..frames import need
 from .exchanges import (
     BOTTOM_PX,
     IN_ITALICS,
@@ -31,7 +32,7 @@ from .exchanges import (
     projection_title,
     write_counts,
 )
-from .theme import NEUTRAL, dress, need, numbers, one_line, present, safe, wrapped
+from .theme import NEUTRAL, dress, numbers, one_line, present, safe, wrapped
 
 COLUMNS = ["conversation", "turn", "exchange", "speaker", "layer", "direction", "projection", "n_tokens", "cut", "text"]
 FEW = 12

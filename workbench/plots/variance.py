@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from ..frames import need
 from .steering import percent, percent_ticks
-from .theme import NEUTRAL, need, new_figure, numbers
+from .theme import NEUTRAL, new_figure, numbers
 
 MARKS = (0.7, 0.8, 0.9)
 SHOWN = 30

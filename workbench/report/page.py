@@ -17,8 +17,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ..errors import DataError
+from ..frames import need
 from ..plots.export import CONFIG
-from ..plots.theme import ASSISTANT, DARK, DIVERGING_DARK, FONT, LIGHT, clear_templates, need, numbers, present, script_json
+from ..plots.theme import ASSISTANT, DARK, DIVERGING_DARK, FONT, LIGHT, clear_templates, numbers, present, script_json
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 OUTCOMES = {"pass": "✓", "fail": "✗", "cannot tell": "~", "untested": "?"}
