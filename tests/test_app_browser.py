@@ -202,6 +202,42 @@ def test_editing_branching_stopping_and_a_reload(context, address):
     tab.close()
 
 
+FRAMES = """() => {
+  const stop = document.querySelector('#stop'); window.frames_seen = [];
+  const look = () => {
+    const box = stop.getBoundingClientRect();
+    if (!stop.disabled) window.frames_seen.push([box.top, box.bottom]);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_is_written_and_the_way_to_stop_it_stay_in_view(context, address, width):
+    tab = Tab(context, address, LONG.but(max_new_tokens=80).to_query(), width)
+    tab.page.evaluate(FRAMES)
+    for text in ("Who are you?", HARM, "Add 2 and 3."):
+        tab.send(text)
+        bottom = tab.page.evaluate("document.querySelector('#history .exchange:last-child').getBoundingClientRect().bottom")
+        assert 0 < bottom < 900, text
+    seen = tab.page.evaluate("window.frames_seen")
+    assert len(seen) > 20
+    assert all(top > 0 and bottom <= 900 for top, bottom in seen)
+    # Who scrolls up reads on undisturbed; the next message brings the end back.
+    tab.type("Who are you?")
+    tab.page.wait_for_function("document.querySelector('#live .answer.right .now')")
+    tab.page.mouse.move(width / 4, 300)
+    tab.page.mouse.wheel(0, -400)
+    tab.page.wait_for_timeout(150)
+    place = tab.page.evaluate("scrollY")
+    tab.finish()
+    assert tab.page.evaluate("scrollY") == place
+    tab.send("Add 2 and 3.")
+    assert 0 < tab.page.evaluate("document.querySelector('#history .exchange:last-child').getBoundingClientRect().bottom") < 900
+    tab.close()
+
+
 def test_two_tabs_wait_for_each_other_and_a_closed_one_stops(context, address):
     one, other = Tab(context, address, LONG.to_query()), Tab(context, address, f"persona={PIRATE}")
     assert one.page.evaluate("sessionStorage.getItem('workbench-tab')") != other.page.evaluate("sessionStorage.getItem('workbench-tab')")

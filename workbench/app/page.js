@@ -29,6 +29,7 @@ window.workbench = (() => {
   };
   const store = (where, key, text) => { try { where.setItem(key, text); } catch { /* full: the server still has it */ } };
   const begin = async () => {
+    hold();
     const who = await own(), query = location.search.slice(1);
     if (query) history.replaceState(null, '', location.pathname);
     return [who, sessionStorage.getItem(COPY) || '', query];
@@ -48,8 +49,28 @@ window.workbench = (() => {
     place.style.height = layout.height + 'px';
     Plotly.react(place, data, {...layout, template: templates[dark() ? 'dark' : 'light']}, config);
   };
-  const near = () => innerHeight + scrollY > document.documentElement.scrollHeight - 260;
-  const follow = () => { if (near()) scrollTo({top: document.documentElement.scrollHeight}); };
+  // The end of the conversation stays in view while it grows, until its reader scrolls up; a new message brings it back.
+  let held = true, answering = false, last = 0, below = 0;
+  const beyond = () => document.querySelector('.talk').getBoundingClientRect().bottom - innerHeight;  // pixels of it below the view
+  const settle = () => {
+    // Back up as well where it was held and shrank, but never away from what lies below it.
+    if (held && (beyond() > 0 || below > -60)) scrollBy({top: Math.floor(beyond()), behavior: 'instant'});
+    below = beyond();
+  };
+  const scrolled = () => {
+    below = beyond();
+    if (scrollY < last || below < 60) held = below < 60;  // our own scrolling goes down, and the text may have grown since
+    last = scrollY;
+  };
+  const hold = () => {
+    addEventListener('scroll', scrolled, {passive: true});
+    new ResizeObserver(settle).observe(document.querySelector('.talk'));
+  };
+  const follow = () => {
+    const now = document.querySelector('#live .exchange') !== null;
+    if (now && !answering) { held = true; settle(); }
+    answering = now;
+  };
   const copy = async (text, button) => {
     try { await navigator.clipboard.writeText(text); } catch {
       const area = Object.assign(document.createElement('textarea'), {value: text});

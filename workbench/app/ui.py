@@ -57,9 +57,9 @@ def mounted(app: Any, page: gr.Blocks, head: str) -> Any:
 def _chat(bench: Bench, talking: Talking) -> ChatEvents:
     tab = gr.Textbox(visible="hidden", elem_id="tab-name")
     with gr.Row(elem_classes="columns"):
-        with gr.Column(scale=8, min_width=300):
+        with gr.Column(scale=8, min_width=300, elem_classes="talk"):
             main = main_column()
-        with gr.Column(scale=4, min_width=290):
+        with gr.Column(scale=4, min_width=290, elem_classes="beside"):
             side = side_column()
             form = controls(bench)
             keep = keep_section()

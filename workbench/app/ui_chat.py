@@ -74,7 +74,7 @@ def main_column() -> dict[str, Any]:
         status = gr.HTML("", elem_id="status", elem_classes="status", apply_default_css=False)
         with gr.Row(elem_classes="buttons"):
             message = gr.Textbox(
-                show_label=False, label="Message", placeholder="Say something (Enter sends)", lines=1,
+                show_label=False, label="Message", placeholder="Say something", lines=1,
                 max_lines=8, elem_id="message", autofocus=True, container=False, scale=1, min_width=120,
             )  # fmt: skip
             send = gr.Button("Send", variant="primary", elem_id="send", scale=0, min_width=76)
