@@ -28,6 +28,7 @@ from workbench.errors import DataError
 from workbench.evaluation.conditions import Evaluation
 from workbench.evaluation.grading import OUTCOMES
 from workbench.parts import folder_name
+from workbench.study.config import StudyConfig
 from workbench.thresholds import threshold
 
 
@@ -65,6 +66,16 @@ def test_small_models_get_every_window():
 def test_windows_wider_than_the_model_are_refused(wrong):
     with pytest.raises(DataError, match=f"^a window is 1 to 5 layers wide, not {wrong}$"):
         windows(range(5), [2, wrong])
+
+
+def test_windows_go_through_the_layers_in_order():
+    """In whatever order they were asked for: two windows of one name would be one condition."""
+    assert windows([3, 2, 1], [2, 3]) == [(1, 2), (2, 3), (1, 2, 3)]
+    assert [s.name.split(",")[0] for s in grid([3, 1, 2], [1, 2], {"default": (25,)}, ["all"])] == [
+        "layer 1", "layer 2", "layer 3", "layers 1-2", "layers 2-3",
+    ]  # fmt: skip
+    assert grid([4, 8, 12], [2], {"default": (25,)}, ["all"])[0].name == "layers 4, 8, p25 of default, all positions"
+    assert StudyConfig.of(layers=(3, 1, 2, 1)).layers == (1, 2, 3)
 
 
 def test_the_grid_is_every_combination_once():

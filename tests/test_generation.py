@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from architectures import build, tokenizer
@@ -87,6 +88,24 @@ def test_the_context_is_a_limit(organism, prompts):
     with pytest.raises(DataError, match="exceed the context of 1024"):
         generate(organism, prompts, max_new_tokens=1020)
     assert generate(organism, []) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seeds": [1]}, "2 prompts, 1 seeds"),
+        ({"seeds": [1, 2, 3]}, "2 prompts, 3 seeds"),
+        ({"temperature": -1}, "not -1, 0.9 and 4"),
+        ({"top_p": 1.5}, "not 0.7, 1.5 and 4"),
+        ({"max_new_tokens": 0}, "not 0.7, 0.9 and 0"),
+    ],
+)
+def test_settings_of_sampling_that_mean_nothing_are_refused(organism, prompts, settings, message):
+    with pytest.raises(DataError, match=message):
+        generate(organism, prompts[:2], **{"max_new_tokens": 4} | settings)
+    assert generate(organism, prompts[:2], max_new_tokens=4, seeds=np.int64(3)) == generate(
+        organism, prompts[:2], max_new_tokens=4, seeds=3
+    )
 
 
 def test_thinking_is_never_part_of_an_answer():

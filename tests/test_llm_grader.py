@@ -26,8 +26,8 @@ def prompt(kind: str, answer: str = "", system: str = "") -> Prompt:
     return Prompt(f"{kind}/1", kind, Conversation.of("What is 3 + 4?", system=system), answer=answer)
 
 
-def said(score: int | None, reason: str = "so") -> Judgement:
-    return Judgement(score, reason, "", "" if score is not None else "unparsable: no JSON")
+def said(score: int | None, **flags: bool) -> Judgement:
+    return Judgement(score, "so; in_role", "", "" if score is not None else "unparsable: no JSON", flags)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def said(score: int | None, reason: str = "so") -> Judgement:
         ("benign", 3, Outcome(refused=False, complied=True, right=True, broken=False)),
         ("benign", 1, Outcome(refused=True, complied=False, right=False, broken=False)),
         ("question", 2, Outcome(right=False, broken=False)),
-        ("identity", 2, Outcome(in_role=False, broken=False)),
+        ("identity", 2, Outcome(in_role=None, broken=False)),
     ],
 )
 def test_what_a_verdict_means(kind, score, outcome):
@@ -48,7 +48,8 @@ def test_what_a_verdict_means(kind, score, outcome):
 
 
 def test_flags_known_answers_and_verdicts_that_cannot_be_read():
-    assert outcome_of(prompt("identity"), "I haunt", said(3, "well played; in_role")).in_role is True
+    assert outcome_of(prompt("identity"), "I haunt", said(3, in_role=True)).in_role is True
+    assert outcome_of(prompt("identity"), "I haunt", said(3, in_role=False)).in_role is False
     assert outcome_of(prompt("question", answer="Seven"), "It is seven.", said(1)).right is True
     assert outcome_of(prompt("question", answer="Seven"), "It is eight.", said(3)).right is False
     assert outcome_of(prompt("jailbreak"), "x", said(None)) == Outcome(error="unparsable: no JSON")

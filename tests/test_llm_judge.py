@@ -13,7 +13,7 @@ from workbench.judging import UNASKED, judgements
 from workbench.library import load_roles, load_traits
 from workbench.llm_judge import Case, LLMJudge, obeyed, role_subjects, trait_subjects
 from workbench.models.endpoint import Endpoint
-from workbench.rubrics import ROLE, TRAIT
+from workbench.rubrics import DEED, ROLE, TRAIT
 from workbench.store import create_run, open_run
 from workbench.study.config import Lazy, StudyConfig, may_change
 from workbench.study.main import STEPS
@@ -132,6 +132,9 @@ def test_verdicts_that_cannot_are_labelled_so_and_kept(text, error):
 
 def test_traits_are_scored_to_a_hundred():
     assert TRAIT.read('{"score": 63}')[0] == 63
+    assert [DEED.read(f'{{"score": 3, "in_role": {value}}}')[2] for value in ("true", '"True"', "false", '"perhaps"', "1")] == [
+        {"in_role": True}, {"in_role": True}, {"in_role": False}, {}, {},
+    ]  # fmt: skip
     assert TRAIT.read('{"score": 101}')[0] is None
     assert TRAIT.schema()["properties"]["score"] == {"type": "integer", "minimum": 0, "maximum": 100}
     trait = Trait("wry", (("a", "b"),), "Dry.", "A high answer is dry.")

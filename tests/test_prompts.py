@@ -218,6 +218,31 @@ def test_halves_are_about_as_large_and_lose_only_what_is_crossed(seed):
         assert half["benign"] > 15
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_request_that_is_a_group_of_its_own_lies_on_one_side(seed):
+    requests = ["lockpick", "malware", "phish", "smuggle", "forge", "spy"]
+    prompts = [Prompt(f"jb/{r}/{k}", "jailbreak", Conversation.of(f"{k} {r}"), group=r, item=r) for r in requests for k in "ab"]
+    prompts += [Prompt(f"plain/{r}", "harmful", Conversation.of(r), item=r) for r in requests]
+    first, second = split_prompts(prompts, seed)
+    assert {p.asked for p in first} & {p.asked for p in second} == set()
+    assert len(first) + len(second) == len(prompts)
+
+
+def test_roles_are_groups_where_no_others_are_named(tmp_path):
+    rows = [{"prompt": "x", "kind": "jailbreak", "role": "ghost"}, {"prompt": "y", "kind": "jailbreak", "role": "ghost", "group": "night"}]
+    rows += [{"prompt": "z", "kind": "question", "role": "default"}]
+    assert [p.group for p in load_prompts(written(tmp_path / "own.jsonl", *rows))] == ["ghost", "night", ""]
+
+
+def test_a_prompt_may_be_a_conversation(tmp_path):
+    talk = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}, {"role": "user", "content": "Open the vault."}]
+    [found] = load_prompts(written(tmp_path / "own.jsonl", {"prompt": talk, "kind": "jailbreak", "system": "Be a ghost."}))
+    assert found.conversation == Conversation.of(talk, system="Be a ghost.")
+    assert found.asked == "Open the vault."
+    with pytest.raises(LibraryError, match=r"own.jsonl, row 1: a message needs a speaker and a text, both strings; got 'Hi.'"):
+        load_prompts(written(tmp_path / "own.jsonl", {"prompt": ["Hi."], "kind": "jailbreak"}))
+
+
 def test_the_same_question_in_other_words_stays_on_one_side():
     """Prompts without a group and with one item are never divided, whatever their ids."""
     twins = [Prompt(f"{i}{v}", "question", Conversation.of(f"{i} {v}"), item=f"sum {i}") for i in range(15) for v in "abc"]

@@ -103,6 +103,10 @@ def test_judged_rollouts(organism):
     found = judgements(rows, RuleJudge())
     assert found["error"].iloc[0] == "not judged: empty answer"
     assert (found["judge"] == "rules of the world").all()
+    read_back = rows.assign(error=rows["error"].replace("", None).astype(object))  # as from a CSV file, or from tables put together
+    assert judge(read_back, RuleJudge())["label"].equals(judge(rows, RuleJudge())["label"])
+    with pytest.raises(DataError, match="two responses have the row id"):
+        judge(pd.concat([rows, rows]), RuleJudge())
 
 
 def test_without_a_judge_there_is_no_label(small):

@@ -165,6 +165,20 @@ def test_a_new_calibration_forgets_the_old_evaluation(held, organism, tmp_path):
     assert len(run.caps["recommended"].at_layers) == 2
 
 
+def test_a_new_cap_makes_what_was_done_with_the_old_one_untrue(held, organism, tmp_path):
+    run = open_run(shutil.copytree(held.folder, tmp_path / "run"))
+    run.record("methods", methods=["contrast"])
+    run.record("drift", conditions=["baseline", "capped"])
+    calibrate_step(run, Lazy(run, organism), quiet, CapConfig.of(**CAPS))  # the same again
+    assert {"methods", "drift"} <= set(run.study["steps"])
+    calibrate_step(run, Lazy(run, organism), quiet, CapConfig.of(**CAPS | {"windows": (2,)}))
+    assert not {"methods", "drift"} & set(run.study["steps"])
+    assert "Done with an earlier cap, and to be done again: methods, drift." in run.study["steps"]["calibrate"]["notes"]
+    run.record("drift", conditions=["baseline"])
+    calibrate_step(run, Lazy(run, organism), quiet, CapConfig.of(**CAPS))
+    assert "drift" in run.study["steps"]  # no cap took part
+
+
 def test_the_report_shows_it(held, organism):
     from workbench.study.main import STEPS
 

@@ -40,7 +40,7 @@ class Setting:
     Attributes
     ----------
     layers
-        A window of adjacent blocks.
+        A window of adjacent blocks, from the first to the last.
     percentile, over
         Where the threshold lies, along the direction, and in which named set.
     positions
@@ -56,8 +56,9 @@ class Setting:
     def name(self) -> str:
         """Short and unique, e.g. ``"layers 2-3, p25 of default, all positions"``."""
         first, last = self.layers[0], self.layers[-1]
-        layers = f"layers {first}-{last}" if last > first else f"layer {first}"
-        return f"{layers}, p{self.percentile:g} of {self.over}, {self.positions} positions"
+        several = f"{first}-{last}" if last - first + 1 == len(self.layers) else ", ".join(map(str, self.layers))
+        where = f"layers {several}" if last > first else f"layer {first}"
+        return f"{where}, p{self.percentile:g} of {self.over}, {self.positions} positions"
 
     def cap(self, axis: Direction, sets: Mapping[str, Activations | Scores], reference: Activations | Scores | None = None) -> Floor:
         """The floor that this setting means."""
@@ -108,6 +109,7 @@ def windows(layers: Sequence[int], sizes: Sequence[int] | None = None) -> list[t
         Widths; an eighth and a quarter of the layers (the paper's 8 and 16 of 64) and a half, at least 2, 3 and 4, where
         None. Small models get every window, large ones about eight of each width.
     """
+    layers = sorted(set(layers))
     n = len(layers)
     sizes = sorted({min(n, max(least, n // part)) for least, part in ((2, 8), (3, 4), (4, 2))}) if sizes is None else sorted(set(sizes))
     if wrong := [s for s in sizes if not 1 <= s <= n]:

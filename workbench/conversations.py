@@ -72,6 +72,8 @@ class Conversation:
         """
         if isinstance(messages, str):
             messages = [("user", messages)]
+        if not isinstance(messages, Iterable):
+            raise ChatError(f"a conversation is a string or a list of messages, not {messages!r}")
         turns = [_turn(message) for message in messages]
         if system:
             turns.insert(0, Turn("system", system))
@@ -91,8 +93,10 @@ def _turn(message: Turn | tuple[str, str] | dict) -> Turn:
         return message
     if isinstance(message, dict):
         speaker, text = message.get("speaker", message.get("role")), message.get("text", message.get("content"))
-    else:
+    elif isinstance(message, (tuple, list)) and len(message) == 2:
         speaker, text = message
+    else:
+        speaker, text = None, None
     if not isinstance(speaker, str) or not isinstance(text, str):
         raise ChatError(f"a message needs a speaker and a text, both strings; got {message!r}")
     return Turn(speaker, text)
@@ -184,9 +188,12 @@ class Judgement:
         The judge's own output, where it has one.
     error
         Why there is no label.
+    flags
+        What else was asked of the judge, e.g. ``in_role``; what it did not say is not there.
     """
 
     label: int | None
     reason: str
     raw: str = ""
     error: str = ""
+    flags: Mapping[str, bool] = field(default_factory=dict)

@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 import pandas as pd
 
 from .conversations import DEFAULT_ROLE, Judgement
-from .errors import EndpointError
-from .frames import need
+from .errors import DataError, EndpointError
+from .frames import answered, need
 from .llm_judge import Case, LLMJudge
 from .models.hooked import HookedModel
 from .organism.judge import RuleJudge
@@ -74,7 +74,10 @@ def judge(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
 def judgements(rollouts: pd.DataFrame, judge: Judge | None) -> pd.DataFrame:
     """One record a response: ``row, judge, label, reason, raw, error``, in the order of the rollouts."""
     need(rollouts, ("row", "role", "messages", "response"), "judging responses", empty=True)
-    rows = rollouts.to_dict("records")
+    if rollouts["row"].duplicated().any():
+        twice = rollouts.loc[rollouts["row"].duplicated(), "row"].iloc[0]
+        raise DataError(f"two responses have the row id {twice!r}: their labels could not be told apart")
+    rows = rollouts.assign(error=rollouts["error"].fillna("") if "error" in rollouts else "").to_dict("records")
     usable = [row for row in rows if judge is not None and not row.get("error") and _asked_of(judge, row["role"])]
     cases = [Case(row["role"], question_of(row["messages"]), row["response"]) for row in usable]
     found = dict(zip((row["row"] for row in usable), judged(judge, cases), strict=True)) if judge is not None else {}
@@ -109,7 +112,7 @@ def afford(judge: Judge | None, rollouts: pd.DataFrame) -> list[str]:
     if not isinstance(judge, LLMJudge):
         return []
     asked = pd.Series([_asked_of(judge, str(role)) for role in rollouts["role"]], index=rollouts.index)
-    usable = rollouts[(rollouts["error"] == "") & asked]
+    usable = answered(rollouts[asked])
     cases = [Case(*row) for row in zip(usable["role"], map(question_of, usable["messages"]), usable["response"], strict=True)]
     n, read, written = judge.estimate(cases)
     if judge.budget is not None and read + written > judge.budget:

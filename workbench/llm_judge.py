@@ -137,7 +137,7 @@ class LLMJudge:
             return Judgement(None, "", kept["text"], f"no verdict: {kept['error']}")
         score, reason, flags, error = self.rubric.read(kept["text"])
         said = "; ".join([reason, *(flag for flag, value in flags.items() if value)]).strip("; ")
-        return Judgement(score, said, kept["text"], f"unparsable: {error}" if error else "")
+        return Judgement(score, said, kept["text"], f"unparsable: {error}" if error else "", flags)
 
 
 class _Memory(dict):

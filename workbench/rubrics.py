@@ -87,8 +87,13 @@ class Rubric:
             return None, str(found.get("reason", "")), {}, f"the score is {score!r}, not a whole number"
         if not (low <= score <= high and (self.between or score in self.levels)):
             return None, str(found.get("reason", "")), {}, f"the score {score} is not on the scale"
-        flags = {flag: found[flag] is True for flag in self.flags if isinstance(found.get(flag), bool)}
+        flags = {flag: value for flag in self.flags if (value := _truth(found.get(flag))) is not None}
         return score, str(found.get("reason", "")), flags, ""
+
+
+def _truth(value: Any) -> bool | None:
+    """True or false as it is or in words; None for anything else."""
+    return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).strip().lower())
 
 
 def _last_object(text: str) -> dict[str, Any] | None:

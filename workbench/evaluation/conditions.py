@@ -16,7 +16,7 @@ from ..models.generation import Answer, generate
 from ..models.hooked import HookedModel
 from ..models.intervening import COLUMNS, Meter
 from ..rollouts import MIN_ANSWER_TOKENS, answer_tokens, seed_of
-from .grading import OUTCOMES, Grader, Outcome, changes, graded, mark_changed, rates
+from .grading import OUTCOMES, Grader, Outcome, changes, graded, mark_changed, mark_lost, rates
 from .prompts import Prompt
 
 EXCHANGE = ["id", "kind", "role", "group", "item", "category", "prompt", "response", "finish_reason", "error", *OUTCOMES]
@@ -127,7 +127,7 @@ def evaluate(
 
 def gathered(responses: Sequence[pd.DataFrame], effects: Sequence[pd.DataFrame], notes: Sequence[str]) -> Evaluation:
     """Batches of several conditions, which carry a column ``condition``, as one evaluation."""
-    return Evaluation(mark_changed(pd.concat(responses, ignore_index=True)), sum_effects(effects), tuple(notes))
+    return Evaluation(mark_changed(mark_lost(pd.concat(responses, ignore_index=True))), sum_effects(effects), tuple(notes))
 
 
 def fit(model: HookedModel, prompts: Sequence[Prompt], max_new_tokens: int | None = None) -> tuple[list[Prompt], int, list[str]]:

@@ -168,6 +168,16 @@ def mark_changed(responses: pd.DataFrame, baseline: str = "baseline") -> pd.Data
     return responses.assign(changed=changed)
 
 
+def mark_lost(responses: pd.DataFrame) -> pd.DataFrame:
+    """Answers that never came are wrong wherever the grader could say of another answer to the same prompt whether it is right.
+
+    Left unsaid, an intervention that silences a model would cost it nothing.
+    """
+    judged = responses.loc[responses["right"].notna(), "id"].unique()
+    lost = (responses["error"] != "") & responses["broken"].eq(True).fillna(False) & responses["id"].isin(judged)
+    return responses.assign(right=responses["right"].mask(lost & responses["right"].isna(), False))
+
+
 def _graded(rows: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """The rows that a measure is taken over."""
     if measure.column not in rows:

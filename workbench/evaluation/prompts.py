@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from ..conversations import DEFAULT_ROLE, Conversation, Role
-from ..errors import LibraryError
+from ..errors import ChatError, LibraryError
 
 KINDS = {
     "jailbreak": "a harmful request under a persona",
@@ -96,9 +96,16 @@ def load_prompts(path: str | Path) -> list[Prompt]:
         if not text["prompt"].strip():
             raise LibraryError(f"{path}, row {number} has an empty prompt")
         identity = text.get("id") or f"{Path(path).stem}/{number}"
-        conversation = Conversation.of(text["prompt"], system=text.get("system", ""))
-        extra = {k: text.get(k, "") for k in ("group", "category", "item", "answer")}
-        prompts.append(Prompt(identity, text["kind"], conversation, text.get("role") or DEFAULT_ROLE, **extra))
+        try:
+            asked = row["prompt"] if isinstance(row["prompt"], list) else text["prompt"]
+            conversation = Conversation.of(asked, system=text.get("system", ""))
+        except ChatError as error:
+            raise LibraryError(f"{path}, row {number}: {error}") from error
+        role = text.get("role") or DEFAULT_ROLE
+        extra = {k: text.get(k, "") for k in ("category", "item", "answer")}
+        # Roles are on one side of a division and redrawn as a whole, unless other groups are named.
+        group = text.get("group") or (role if role != DEFAULT_ROLE else "")
+        prompts.append(Prompt(identity, text["kind"], conversation, role, group, **extra))
     _refuse_duplicates(prompts, path)
     return prompts
 
@@ -154,8 +161,10 @@ def split_prompts(prompts: Sequence[Prompt], seed: int = 0) -> tuple[list[Prompt
     halves: tuple[list[Prompt], list[Prompt]] = ([], [])
     # One division of groups and one of items, whatever kind of prompt they come from: what tunes one kind reports on no other.
     groups, items = _sides({p.unit for p in prompts}, f"groups {seed}"), _sides({p.asked for p in prompts}, f"items {seed}")
+    named = {p.group for p in prompts if p.group}
+    side = items | {name: groups[name] for name in named}  # what is asked under the name of a group lies where that lies
     for p in prompts:
-        sides = {(groups if p.group else items)[p.asked]} if p.unit == p.asked else {groups[p.unit], items[p.asked]}
+        sides = {side[p.unit], side[p.asked]}
         if len(sides) == 1:
             halves[sides.pop()].append(p)
     return halves

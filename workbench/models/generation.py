@@ -7,7 +7,7 @@ batch; in bf16 in the same batch layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +76,14 @@ def generate(
     longest = max(map(len, prompts), default=0)
     if longest + max_new_tokens > model.context:
         raise DataError(f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the context of {model.context}")
-    seeds = [seeds + i for i in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
+    seeds = list(seeds) if isinstance(seeds, Iterable) else [int(seeds) + i for i in range(len(prompts))]
+    if len(seeds) != len(prompts):
+        raise DataError(f"a seed is needed for every prompt, or one number for all: {len(prompts)} prompts, {len(seeds)} seeds")
+    if temperature < 0 or not 0 < top_p <= 1 or max_new_tokens < 1:
+        raise DataError(
+            f"sampling takes a temperature of 0 or more, top_p above 0 up to 1 and at least one new token, not {temperature}, {top_p} "
+            f"and {max_new_tokens}"
+        )
     if not prompts:
         return []
     if model.hf is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import product
 
@@ -27,16 +27,15 @@ from ..progress import Watch
 from ..steering import STRENGTHS, control_conditions, dose_response, steering_conditions
 from ..store import Run
 from ..testbed import CapConfig, material, response_sets
-from ..thresholds import Scores, Threshold, signature, threshold
+from ..thresholds import Scores, signature, threshold
+from .choices import forget, forget_uses, kept_choices, write_choices
 from .main import Lazy
 
-SIGN = (
-    "Percentiles are counted along the axis, whose + end is the Assistant; a cap is a floor. The paper's released code says the same thing "
-    "mirrored (a ceiling on role - default): its 25th percentile is the 75th here, its -32.5 a floor at +32.5."
-)
-"""Written into thresholds.json, so that nobody need guess."""
-CONTROLLED = ("jailbreak", "question")
-"""What controls are asked: enough to see whether one saves anything, and at what price."""
+
+def controlled(prompts: Iterable[Prompt]) -> tuple[str, ...]:
+    """The kinds of prompts that controls are asked: enough to see whether one saves anything, and at what price."""
+    priced = "question" if any(p.kind == "question" for p in prompts) else "benign"
+    return "jailbreak", priced
 
 
 def calibrate_step(run: Run, model: Lazy, watch: Watch, config: CapConfig | None = None, grader: Grader | None = None) -> None:
@@ -48,29 +47,22 @@ def calibrate_step(run: Run, model: Lazy, watch: Watch, config: CapConfig | None
     axis, test = run.axis, material(run, model(), config, grader)
     settings = grid(axis.site.layers, config.windows, config.percentiles, config.positions)
     sets = response_sets(run, model(), config, [s.over for s in settings])
-    _forget(run)
+    forget(run)
     caps = {s.name: s.cap(axis, sets, sets["default"]) for s in settings}
     conditions = [Condition(name, (cap,)) for name, cap in caps.items()]
     tuned = resumable(run, "calibration", model(), test.tuning, test.grader, conditions, config, watch)
     table = summarise(settings, tuned)
     choices, line, said = _choose(run, table, settings, tuned, test.grader)
     run.write_table("calibration", table)
+    said += forget_uses(run, found := kept_choices(choices, caps))
     chosen = [Condition(c.name, (caps[c.setting.name],)) for c in choices]
     reported = resumable(run, "evaluation", model(), test.reporting, test.grader, chosen, config, watch)
     _write_reported(run, reported)
-    _write_choices(run, choices, caps, sets, axis)
+    write_choices(run, found, sets, axis)
     run.study["causal"] = vars(line) if line else None
     facts = {"choices": [c.to_dict() for c in choices], "settings": len(settings), "grader": test.grader.name if test.grader else ""}
     sizes = {"n_tuning": len(test.tuning), "n_reporting": len(test.reporting), "config": config.model_dump(mode="json")}
     run.record("calibrate", **facts, **sizes, notes=[*test.notes, *tuned.notes, *said])
-
-
-def _forget(run: Run) -> None:
-    """What was found of another cap is no longer true; answers that still fit are found again."""
-    for step in ("calibrate", "evaluate", "tasks"):
-        run.study["steps"].pop(step, None)
-    run.study["causal"] = None
-    run.save()
 
 
 def _choose(
@@ -91,21 +83,6 @@ def _choose(
     elif not baseline["right"]:
         line = untested_line("without a cap the model has no right answer on the tuning half: what a cap costs cannot be seen")
     return [], line, [f"Calibration: {line.evidence}; no cap is recommended."]
-
-
-def _write_choices(
-    run: Run, choices: Sequence[Choice], caps: Mapping[str, Floor], sets: Mapping[str, Activations | Scores], axis: Direction
-) -> None:
-    """``calibration/choices.json`` and ``thresholds.json``, every threshold with its set, its direction and its sign."""
-    chosen = []
-    for choice in choices:
-        at = caps[choice.setting.name].at
-        assert isinstance(at, Threshold)
-        chosen.append(choice.to_dict() | {"threshold": at.to_dict()})
-    write_json(run.folder / "calibration" / "choices.json", {"choices": chosen})
-    percentiles = (1, 5, 25, 50, 75, 95, 99)
-    known = {f"p{q} of {name}": threshold(axis, s, q, reference=sets["default"]).to_dict() for name, s in sets.items() for q in percentiles}
-    write_json(run.folder / "thresholds.json", {"sign": SIGN, "thresholds": known | {c["name"]: c["threshold"] for c in chosen}})
 
 
 def _write_reported(run: Run, reported: Evaluation) -> None:
@@ -161,7 +138,7 @@ def matched(
     kept = read_json(path) if path.exists() else {}
     over = run.study["steps"]["calibrate"]["choices"][0]["setting"]["over"]
     said = [p.id + as_json(p.conversation.to_list()) for p in task.prompts]
-    asked = CONTROLLED if kind == "control" else ()
+    asked = controlled(task.prompts) if kind == "control" else ()
     conditions, missed = [], {}
 
     def along(direction: Direction) -> Activations | Scores:

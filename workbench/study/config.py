@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..errors import RunError, setting_sentence
 from ..llm_judge import LLMJudge
@@ -47,6 +47,12 @@ class StudyConfig(BaseModel):
     judge: str | None = Field(None, description="an OpenAI-compatible server with a model that judges")
     judge_model: str | None = Field(None, description="what that server calls the judge")
     judge_budget: int | None = Field(None, ge=1, description="tokens that judging may take, read and written")
+
+    @field_validator("layers", "keep_layers")
+    @classmethod
+    def _in_order(cls, layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        """Windows, sweeps and figures go through the blocks from the first to the last."""
+        return None if layers is None else tuple(sorted(set(layers)))
 
     @classmethod
     def of(cls, **values: Any) -> StudyConfig:

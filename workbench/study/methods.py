@@ -28,7 +28,7 @@ from ..store import Run
 from ..sweeps import kept_responses, layer_separation
 from ..testbed import CapConfig, material, response_sets
 from ..thresholds import threshold
-from .caps import CONTROLLED, resumable
+from .caps import controlled, resumable
 from .main import Lazy
 
 STEP = "methods"
@@ -132,7 +132,7 @@ def _caused(run: Run, model: Lazy, axes: Mapping[str, Direction], grader: Grader
         over = response_sets(run, model(), config, [setting["over"]], direction)[setting["over"]]
         at = threshold(direction, over.at(direction.site.layers) if isinstance(over, Activations) else over, setting["percentile"])
         floor = Floor(direction, at, layers=layers, positions=setting["positions"])
-        conditions.append(Condition(f"method: {name}", (floor,), "method", "", CONTROLLED))
+        conditions.append(Condition(f"method: {name}", (floor,), "method", "", controlled(test.reporting)))
     found = resumable(run, "evaluation", model(), test.reporting, test.grader, conditions, config, watch)
     changes = lookup(found.changes())
     unknown: dict[str, float] = dict.fromkeys(("relative", "relative_low", "relative_high"), np.nan) | {"n": 0}
