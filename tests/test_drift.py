@@ -1,6 +1,7 @@
 """The drift study on a run: nothing is done twice, the cap's life is held beside it, files of others are read, mistakes are named."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -273,6 +274,43 @@ def test_given_conversations_are_read_and_what_cannot_be_is_named(run, organism,
     pages = [p for p in folder.glob("*.html") if p.name != "trajectories.html"]
     assert len(pages) == 2
     assert "AI" in "".join(p.read_text() for p in pages)
+
+
+def test_given_conversations_under_the_cap_stand_beside_what_they_are_without_it(run, organism, monkeypatch):
+    cap = Floor(run.axis, at=3.0, layers=[1, 2, 3])
+    monkeypatch.setattr(type(run), "caps", property(lambda self: {"recommended": cap}))
+    talks, _ = kept_conversations(run, "baseline")
+    plain, _, folder = given_trajectories(run, organism, talks[:2])
+    pages = {p.name for p in folder.glob("*.html")}
+    both, _, _ = given_trajectories(run, organism, talks[:2], capped=True)
+    assert both.query("condition == 'baseline'")["projection"].tolist() == pytest.approx(plain["projection"].tolist(), abs=1e-5)
+    capped = both.query("condition == 'capped' and speaker == 'assistant'")
+    assert (capped["after"] >= 3.0 - 1e-3).all()
+    assert ((capped["after"] >= capped["low"]) & (capped["after"] <= capped["high"])).tolist() == capped["inside"].astype(bool).tolist()
+    lines = in_words(both).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [n for t in talks[:2] for n in (t.name, f"{t.name}, capped")]
+    assert f"to {capped['after'].iloc[len(capped) // 2 - 1]:+.2f}" in lines[1]
+    assert len(pages) + 2 == len(list(folder.glob("*.html")))
+    given_trajectories(run, organism, talks[2:3])
+    assert not pages - {"trajectories.html"} & {p.name for p in folder.glob("*.html")}  # of files read before
+
+
+def test_a_study_with_other_settings_that_is_interrupted_leaves_no_old_one(run, organism, tmp_path, monkeypatch):
+    other = open_run(shutil.copytree(run.folder, tmp_path / "run"))
+    monkeypatch.setattr("workbench.study.drift._harm", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        drift_step(other, Lazy(other, organism), QUIET, SMALL.model_copy(update={"layer": 1, "steer": None}))
+    assert not open_run(other.folder).is_done("drift")
+
+
+def test_a_domain_of_one_task_leaves_none_to_choose_the_layer_with(studied, organism, tmp_path):
+    one = {
+        "domains": [{"name": "d", "personas": [{"name": "p", "description": "x"}], "topics": [{"title": "t", "opening": "Who are you?"}]}]
+    }
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(one))
+    with pytest.raises(DataError, match="a domain needs two tasks or more"):
+        conversations_for(studied, organism, DriftConfig.of(n=2, tasks=str(path), user=str(CHECKPOINT)))
 
 
 def test_turns_from_tokens_are_turns(run, organism):

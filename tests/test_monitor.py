@@ -177,6 +177,17 @@ def test_a_band_is_that_of_the_exchange_or_the_last_one_before_it(organism, axis
     assert organism._trackers == []
 
 
+def test_a_log_that_cannot_be_opened_leaves_nothing_behind(organism, axis, tmp_path):
+    (tmp_path / "folder.jsonl").mkdir()
+    with (
+        pytest.raises(DataError, match=r"folder\.jsonl cannot be written to: Is a directory"),
+        Monitor(organism, axis, layer=2, log=tmp_path / "folder.jsonl"),
+    ):
+        pytest.fail("it began")
+    assert organism._trackers == []
+    write(organism)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_a_callback_that_raises_stops_the_generation_and_leaves_nothing_behind(organism, axis, tmp_path, suffix):
     class Stop(Exception):

@@ -10,7 +10,7 @@ from workbench.conversations import Conversation
 from workbench.directions import Direction
 from workbench.drift.simulated_users import BEGIN, END, EndpointUser, ModelUser, as_user, cleaned
 from workbench.drift.simulation import ENDED, Task, drift_tasks, simulate
-from workbench.errors import EndpointError
+from workbench.errors import ChatError, EndpointError
 from workbench.interventions import Add
 from workbench.models.endpoint import KEY, Endpoint
 
@@ -109,12 +109,27 @@ def test_a_talk_that_has_outgrown_its_user_is_ended_by_the_user(organism):
     user = ModelUser(organism, max_new_tokens=16)
     tasks = [TASKS[0], Task("wordy", opening="Hi.", brief="word " * 345)]
     talks = simulate(organism, tasks, user, turns=4, max_new_tokens=60)
-    assert [talk.about[ENDED] for talk in talks] == ["turns", "the user ended it"]
+    assert [talk.about[ENDED] for talk in talks] == ["turns", "the context of whoever plays the user"]
     n = len(words(talks[1]))
     assert 2 <= n < 4
     whole = talks[1].turns
     room = [len(organism.render(as_user(tasks[1], Conversation(t)), reply=True).ids) + 16 <= 1024 for t in (whole[:-2], whole)]
     assert room == [True, False]
+
+
+def test_what_the_player_cannot_read_ends_one_talk_and_not_all(organism, monkeypatch):
+    first, other = TASKS[:2]
+    real = organism.render
+
+    def render(talk, reply=False):
+        if "system" in {t.speaker for t in talk.turns} and first.brief in talk.turns[0].text and len(talk.turns) > 2:
+            raise ChatError("message 3 (user) contains the special token '<|end|>'")
+        return real(talk, reply=reply)
+
+    monkeypatch.setattr(organism, "render", render)
+    talks = simulate(organism, [first, other], ModelUser(organism, max_new_tokens=16), turns=2, max_new_tokens=12)
+    assert talks[0].about[ENDED].startswith("whoever plays the user cannot read it: message 3 (user) contains")
+    assert talks[1].about[ENDED] == "turns"
 
 
 # -- a model behind a server ----------------------------------------------------------------------------
@@ -184,7 +199,9 @@ def test_the_end_and_an_empty_message_end_a_talk_and_are_not_asked_for_again(org
     with scripted(script) as server:
         for _ in range(2):
             talks = simulate(organism, TASKS, user_at(server, tmp_path / "kept.jsonl"), turns=2, max_new_tokens=12)
-            assert [talk.about[ENDED] for talk in talks] == ["the user ended it", "the user ended it", "turns", "the user ended it"]
+            ends = [talk.about[ENDED] for talk in talks]
+            assert ends[:3] == ["the user ended it", "no message of the user: empty answer", "turns"]
+            assert ends[3] == "no message of the user: cut off while still thinking"
             assert [words(talk)[1:] for talk in talks] == [[], [], ["Well?"], []]
     assert server.asked.total() == 4
     records = map(json.loads, (tmp_path / "kept.jsonl").read_text().splitlines())

@@ -168,6 +168,22 @@ def test_what_cannot_be_simulated(organism, tasks, text):
         simulate(organism, tasks)
 
 
+@pytest.mark.parametrize("speakers", ["aua", "uua", "uaau"])
+def test_what_is_no_exchange_is_not_replayed_as_one(organism, speakers):
+    """Turns would move, and answers come where there were none."""
+    talk = Conversation.of([({"u": "user", "a": "assistant"}[s], f"words {i}") for i, s in enumerate(speakers)], name="odd")
+    with pytest.raises(DataError, match="conversation 'odd' cannot be replayed: the user has to speak first and both by turns"):
+        replay(organism, [talk], condition="capped")
+
+
+def test_a_single_text_is_not_a_list_of_letters(organism):
+    with pytest.raises(DataError, match="messages of task 'a' are a tuple of texts"):
+        Task("a", messages="Who are you?")
+    for messages in ("Who are you?", ["Who are you?"]):
+        with pytest.raises(DataError, match="put a single message into brackets of its own"):
+            converse(organism, messages)
+
+
 # -- as rollouts ----------------------------------------------------------------------------------------
 def test_conversing_gives_rollouts_that_can_be_read(organism):
     asked = [["Who are you?", "What is the capital of Peru?"], ["How do you feel today?"]]

@@ -186,6 +186,13 @@ def test_interventions_on_generated_positions_are_those_of_every_answer_when_it_
     assert np.allclose((moved["after"] - moved["projection"])[moved["speaker"] == "assistant"], step, atol=1e-4)
 
 
+def test_last_positions_are_those_of_every_step_of_writing(organism, talk):
+    axis = directions(organism)["axis"]
+    acting = [Add(axis, 3.0, layers=[1], positions=positions) for positions in ("last", "generated")]
+    last, generated = (trajectory(organism, [talk], axis, interventions=one) for one in acting)
+    pd.testing.assert_frame_equal(last, generated)
+
+
 # -- bands --------------------------------------------------------------------------------------------
 def made(n: int, exchanges: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
@@ -216,11 +223,46 @@ def test_a_band_holds_what_it_says_of_the_default_and_is_matched_by_exchange():
     assert drifted["inside"].mean() < 0.15
 
 
+@pytest.mark.parametrize(
+    ("frame", "band", "text"),
+    [
+        (lambda f: f.assign(token=0), lambda b: b, "a trajectory of tokens is compared with a band of tokens, not of response means"),
+        (
+            lambda f: f,
+            lambda b: b.assign(of="tokens"),
+            "is compared with a band of response means, not of tokens",
+        ),
+        (lambda f: f.assign(layer=2), lambda b: b, "the band is of 'axis' at layer 3, the trajectory of 'axis' at layer 2"),
+        (lambda f: f, lambda b: b.assign(direction="other"), "the band is of 'other' at layer 3"),
+        (lambda f: f, lambda b: b.drop(columns="exchange"), "a band needs the column exchange"),
+        (lambda f: f, lambda b: b.iloc[:0], "a band needs at least one row"),
+    ],
+)
+def test_a_band_of_something_else_is_refused(frame, band, text):
+    known = made(50, 2, 0)
+    with pytest.raises(DataError, match=text):
+        within(frame(known), band(band_of(known)))
+
+
 def test_bands_too_thin_are_refused():
+    with pytest.raises(DataError, match="the most that any has is 0"):
+        band_of(made(5, 2, 0).query("speaker == 'user'"))
     with pytest.raises(DataError, match="a band takes 20 default responses an exchange; the most that any has is 5"):
         band_of(made(5, 2, 0))
     with pytest.raises(DataError, match="the lower first"):
         band_of(made(50, 2, 0), 95, 5)
+
+
+def test_what_is_no_list_of_conversations_and_no_list_of_layers(organism, talk):
+    axis = directions(organism)["axis"]
+    for one in (talk, "who are you?"):
+        with pytest.raises(DataError, match="put the one into brackets"):
+            trajectory(organism, one, axis)
+    for layers in ([], [3, 3]):
+        with pytest.raises(DataError, match="each once"):
+            trajectory(organism, [talk], axis, layers=layers)
+    with pytest.raises(ChatError, match="a message needs a speaker and a text"):
+        trajectory(organism, [["hello there"]], axis)
 
 
 def test_small_things(organism, talk):

@@ -119,6 +119,28 @@ def test_a_json_file_may_hold_several(tmp_path, container, bare):
     assert [c.about for c in found] == [outside if bare else {"role": "r", "n": "4"}, outside]
 
 
+@pytest.mark.parametrize(
+    "prompt", ["Be kind.", [{"type": "text", "text": "Be "}, {"type": "text", "text": "kind."}], {"role": "system", "content": "Be kind."}]
+)
+@pytest.mark.parametrize("outside", [True, False])
+def test_a_system_prompt_beside_messages_is_read_in_every_form(tmp_path, prompt, outside):
+    talks = [{"messages": messages(SAID[1:])}, messages(SAID[1:])] if outside else [{"messages": messages(SAID[1:]), "system": prompt}]
+    value = {"conversations": talks, "system": prompt} if outside else talks
+    found = load_conversations(written(tmp_path / "a.json", value), strict=True)
+    assert len(found) == len(talks)
+    for talk in found:
+        assert (talk.turns[0].speaker, talk.turns[0].text, talk.about) == ("system", "Be kind.", {})
+        assert talk.turns[1:] == TURNS[1:]
+
+
+def test_a_system_prompt_that_cannot_be_read_is_named_and_its_own_wins(tmp_path):
+    found = load_conversations(written(tmp_path / "a.json", [{"messages": messages(SAID[1:]), "system": [{"type": "image"}]}, messages()]))
+    assert "has a system prompt beside its messages that is no text" in str(found.problems[0])
+    rows = {"system": "Be kind.", "conversations": [{"messages": messages(SAID[1:]), "system": "Be brief."}]}
+    [own] = load_conversations(written(tmp_path / "b.json", rows), strict=True)
+    assert own.turns[0].text == "Be brief."
+
+
 def test_a_list_of_one_is_a_list(tmp_path):
     [found] = load_conversations(written(tmp_path / "a.json", [{"messages": messages()}]))
     assert found == Conversation(TURNS, "a/1")

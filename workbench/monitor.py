@@ -117,11 +117,13 @@ class Monitor:
         self._calls: list[_Call] = []
 
     def __enter__(self) -> Monitor:
-        self._stack.enter_context(self.model.followed_by(self._tracker))
-        self._stack.enter_context(self.model.hooks([(self.model.resid_post(self.layer), self._look)]))
-        if self._log:
-            self._log.open()
-            self._stack.callback(self._log.close)
+        with ExitStack() as stack:  # what has begun ends where the rest cannot begin
+            if self._log:
+                self._log.open()
+                stack.callback(self._log.close)
+            stack.enter_context(self.model.followed_by(self._tracker))
+            stack.enter_context(self.model.hooks([(self.model.resid_post(self.layer), self._look)]))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -238,9 +240,12 @@ class _Log:
         self._file: IO[str]
 
     def open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = not self._path.exists() or not self._path.stat().st_size
-        self._file = self._path.open("a", encoding="utf-8", newline="")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = not self._path.exists() or not self._path.stat().st_size
+            self._file = self._path.open("a", encoding="utf-8", newline="")
+        except OSError as error:
+            raise DataError(f"{self._path} cannot be written to: {error.strerror}") from error
         if fresh and not self._as_json:
             self._file.write(",".join(COLUMNS) + "\n")
 

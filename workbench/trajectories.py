@@ -11,6 +11,7 @@ import pandas as pd
 from .conversations import Conversation
 from .directions import Direction
 from .errors import ChatError, DataError
+from .frames import need
 from .interventions import Intervention
 from .models.chat import Rendered
 from .models.extraction import Progress
@@ -24,7 +25,7 @@ TOKEN_COLUMNS = ["conversation", "turn", "exchange", "speaker", "layer", "direct
 """What all tokens of a message have in common."""
 MEASURED = {*TURN_COLUMNS, "token", "after", "low", "high", "inside"}
 """What a trajectory measures; what is known of a conversation besides never stands under these names."""
-BY_TURN = ("prompt", "generated", "last")
+BY_TURN = ("prompt", "generated")
 """Positions that mean something else for every answer: under such an intervention each answer takes a pass of its own."""
 
 
@@ -50,8 +51,9 @@ def trajectory(
     band
         From :func:`band_of`: adds ``low, high, inside`` to the assistant's rows.
     interventions
-        Act while the text is read: ``projection`` is then what arrives at a layer, ``after`` what leaves it. Interventions on prompt,
-        generated or last positions mean another thing for every answer; each answer is then read in a pass of its own.
+        Act while the text is read as they did while it was written: ``projection`` is then what arrives at a layer, ``after`` what
+        leaves it. Interventions on prompt or generated positions mean another thing for every answer; each answer is then read in a
+        pass of its own. ``last`` acts on all generated positions: each was the last of its pass.
     window
         Read texts longer than the context by windows of so many tokens that move by half; without it they are an error.
     transfer
@@ -74,8 +76,10 @@ def trajectory(
     """
     if by not in ("turn", "token"):
         raise DataError(f"a trajectory goes by 'turn' or by 'token', not by {by!r}")
+    if isinstance(conversations, (str, Conversation)):
+        raise DataError("a trajectory takes a list of conversations: put the one into brackets")
     talks = _named([c if isinstance(c, Conversation) else Conversation.of(c) for c in conversations])
-    several = (interventions,) if isinstance(interventions, Intervention) else tuple(interventions)
+    several = tuple(map(_while_written, (interventions,) if isinstance(interventions, Intervention) else interventions))
     projector = Projector(model, {axis.name: axis} if isinstance(axis, Direction) else axis, layers, transfer)
     rendered = [_rendered(model, talk) for talk in talks]
     passes = [_passes(model, talk, text, several, window) for talk, text in zip(talks, rendered, strict=True)]
@@ -117,18 +121,30 @@ def band_of(frame: pd.DataFrame, low: float = 5.0, high: float = 95.0, least: in
     """
     if not 0 <= low < high <= 100:
         raise DataError(f"a band lies between two percentiles, the lower first, not between {low:g} and {high:g}")
+    need(frame, ["speaker", "exchange", "layer", "direction", "projection"], "a band", empty=True)
     spoken = frame[frame["speaker"] == "assistant"]
     of = "tokens" if "token" in frame else "response means"
     groups = spoken.groupby(["exchange", "layer", "direction"])["projection"]
     table = groups.agg(low=lambda x: np.percentile(x, low), middle="median", high=lambda x: np.percentile(x, high), n="size").reset_index()
     if not (enough := table["n"] >= least).any():
-        raise DataError(f"a band takes {least} default responses an exchange; the most that any has is {int(table['n'].max() or 0)}")
+        most = 0 if table.empty else table["n"].max()
+        raise DataError(f"a band takes {least} default responses an exchange; the most that any has is {most}")
     return table[enough].assign(of=of).reset_index(drop=True)
 
 
 def within(frame: pd.DataFrame, band: pd.DataFrame) -> pd.DataFrame:
     """The trajectory with ``low, high, inside`` of the band in the assistant's rows: at the same exchange, else at the last before it."""
     keys = ["exchange", "layer", "direction"]
+    need(band, [*keys, "low", "high", "of"], "a band")
+    of = "tokens" if "token" in frame else "response means"
+    if (other := set(band["of"]) - {of}) and len(frame):
+        raise DataError(f"a trajectory of {of} is compared with a band of {of}, not of {', '.join(sorted(other))}")
+    there, asked = (set(zip(t["layer"], t["direction"], strict=True)) for t in (band, frame))
+    if asked and not there & asked:
+        raise DataError(
+            f"the band is of {' and '.join(f'{d!r} at layer {n}' for n, d in sorted(there))}, the trajectory of "
+            f"{' and '.join(f'{d!r} at layer {n}' for n, d in sorted(asked))}: nothing can be compared"
+        )
     known = np.sort(band["exchange"].unique())
     place = np.searchsorted(known, frame["exchange"].to_numpy(), side="right") - 1
     at = frame[keys].assign(exchange=np.where(place >= 0, known[place], -1))
@@ -140,6 +156,11 @@ def within(frame: pd.DataFrame, band: pd.DataFrame) -> pd.DataFrame:
     inside = pd.array(np.where(compared, (seen >= low) & (seen <= high), False), dtype="boolean")
     inside[~compared] = pd.NA
     return frame.assign(low=low, high=high, inside=inside)
+
+
+def _while_written(item: Intervention) -> Intervention:
+    """While an answer is written every position is once the last of a pass; in a pass over the finished text only one would be."""
+    return replace(item, positions="generated") if item.positions == "last" else item
 
 
 # -- parts ------------------------------------------------------------------------------------------

@@ -109,7 +109,19 @@ def conversations_in(value: Any) -> tuple[list[Any], dict[str, str]]:
             found.append(held)
         elif isinstance(held, list) and any(map(_is_conversation, held)):
             found.extend(held)
-    return (found, _about(value)) if found else ([value], {})
+    if not found:
+        return [value], {}
+    given = {k: value[k] for k in _SYSTEM if value.get(k)}  # said once for all of them
+    return [_beside(one, given) for one in found], _about(value, set(given))
+
+
+def _beside(conversation: Any, given: dict[str, Any]) -> Any:
+    """A conversation with the system prompt that stands beside it and others, where it has none beside it itself."""
+    if not given or isinstance(conversation, Doubled):
+        return conversation
+    if isinstance(conversation, list):
+        return {KEYS[0]: conversation} | given
+    return conversation if any(conversation.get(k) for k in _SYSTEM) else conversation | given
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -208,14 +220,29 @@ def _part(part: Any, number: int) -> str:
 
 def _with_system(said: list[tuple[str, str]], row: dict) -> tuple[list[tuple[str, str]], list[str]]:
     """The messages behind a system prompt that stands beside them, and the fields it came from."""
-    used = [k for k in _SYSTEM if isinstance(row.get(k), str) and row[k].strip()]
-    prompts = [row[k] for k in used] + [text for speaker, text in said[:1] if speaker == "system"]
+    found = {k: text for k in _SYSTEM if (text := _system_text(row.get(k))).strip()}
+    used = list(found)
+    prompts = [*found.values(), *(text for speaker, text in said[:1] if speaker == "system")]
     if len(set(prompts)) > 1:
         raise Unreadable("has two system prompts that differ, one of them beside its messages")
     if used and said[0][0] != "system":
         _refuse_halves(prompts[0], "its system prompt")
         said = [("system", prompts[0]), *said]
     return said, used
+
+
+def _system_text(value: Any) -> str:
+    """A system prompt as it stands beside messages: a text, parts of one, or a message; numbers and the like are none."""
+    if isinstance(value, dict):
+        value = None if isinstance(value, Doubled) else value.get("content", value.get("text", value))
+    elif not isinstance(value, (str, list)) or not value:
+        return ""
+    if isinstance(value, str):
+        return value
+    try:
+        return _text(value, 0)
+    except Unreadable:
+        raise Unreadable("has a system prompt beside its messages that is no text") from None
 
 
 def _turns(said: list[tuple[str, str]], join: bool) -> tuple[Turn, ...]:

@@ -152,6 +152,8 @@ def save_conversations(conversations: Iterable[Conversation], path: str | Path) 
         Where a conversation would not load again (an empty message, two messages of one speaker in a row, half a character).
     """
     path = Path(path)
+    if isinstance(conversations, Conversation):
+        raise DataError("conversations are saved as a list: put the one into brackets")
     if path.suffix.lower() not in (".jsonl", ".ndjson"):
         raise DataError(f"{_shown(path)}: conversations are saved as .jsonl")
     lines = []

@@ -16,6 +16,7 @@ from ..parts import folder_name, parquet_bytes
 from ..store import Run
 from ..tensorfile import write_bytes
 from ..trajectories import about_columns, trajectory, within
+from .store import BASELINE_NAME, CAPPED
 
 SHOWN = 20
 """So many conversations get a page of tokens."""
@@ -36,7 +37,8 @@ def given_trajectories(
     window
         For conversations longer than the context; without it such a one is left out and named.
     capped
-        Read them under the run's recommended cap too: the column ``after``.
+        Read them again under the run's recommended cap: rows with the condition ``"capped"``, and the column ``after`` (what leaves
+        the layer).
 
     Returns
     -------
@@ -52,23 +54,27 @@ def given_trajectories(
     layer = usual if layer is None else layer
     axis = run.axis.at(layer)
     band, token_band = (_band(run, name, layer) for name in ("drift_band", "drift_band_tokens"))
-    acting = (run.caps["recommended"],) if capped else ()
+    ways = {BASELINE_NAME: ()} | ({CAPPED: (run.caps["recommended"],)} if capped else {})
     frames, tokens, left_out = [], {}, []
     for done, talk in enumerate(conversations, 1):
         try:
-            by = trajectory(model, [talk], {"axis": axis}, layers=[layer], by="token", window=window, interventions=acting)
+            read = {
+                name: trajectory(model, [talk], {"axis": axis}, layers=[layer], by="token", window=window, interventions=acting)
+                for name, acting in ways.items()
+            }
         except (ChatError, DataError) as error:
             left_out.append(str(error) if talk.name in str(error) else f"conversation {talk.name!r}: {error}")
             continue
-        frames.append(_turns(by, talk))
-        if len(tokens) < pages:
-            tokens[talk.name] = by
+        for name, by in read.items():
+            turns = _turns(by, talk)
+            frames.append((turns if band is None else within(turns, band)).assign(condition=name))
+        if len(tokens) < pages * len(ways):
+            tokens |= {talk.name if name == BASELINE_NAME else f"{talk.name}, {name}": by for name, by in read.items()}
         if progress:
             progress(done, len(conversations))
     if not frames:
         raise DataError(f"none of {len(conversations)} conversations can be read: {left_out[0]}")
     frame = pd.concat(frames, ignore_index=True)
-    frame = frame if band is None else within(frame, band)
     folder = _write(run, frame, tokens, band, token_band)
     return frame, left_out, folder
 
@@ -92,22 +98,26 @@ def _write(
     run: Run, frame: pd.DataFrame, tokens: dict[str, pd.DataFrame], band: pd.DataFrame | None, token_band: pd.DataFrame | None
 ) -> Path:
     folder = run.folder / "drift" / "given"
+    for page in folder.glob("*.html"):
+        page.unlink()  # of other files, read before
     write_bytes(folder / "turns.parquet", parquet_bytes(frame))
     write_bytes(folder / "turns.csv", frame.to_csv(index=False, lineterminator="\n").encode())
     if (frame["speaker"] == "assistant").any():
-        drawn = frame.assign(**{"condition": "baseline"} if "condition" not in frame else {})
-        drawn.attrs |= {"model": run.axis.site.model}
-        plots.save(plots.trajectory(drawn, band), folder / "trajectories.html")
+        frame.attrs |= {"model": run.axis.site.model}
+        plots.save(plots.trajectory(frame, band), folder / "trajectories.html")
     for name, by in tokens.items():
         write_bytes(folder / f"{folder_name(name)}.html", plots.token_map(by, token_band, title=name).encode())
     return folder
 
 
 def in_words(frame: pd.DataFrame, most: int = 12) -> str:
-    """A line a conversation: where its first and last replies lie, and how many replies lie outside the band."""
+    """A line a conversation and condition: where its first and last replies lie, and how many replies lie outside the band."""
     lines = []
-    for name, rows in frame[frame["speaker"] == "assistant"].groupby("conversation", sort=False):
-        first, last = rows["projection"].iloc[0], rows["projection"].iloc[-1]
+    spoken = frame[frame["speaker"] == "assistant"]
+    for (talk, condition), rows in spoken.groupby(["conversation", "condition"], sort=False):
+        name = talk if condition == BASELINE_NAME else f"{talk}, {condition}"
+        place = rows["projection"] if condition == BASELINE_NAME else rows["after"]  # a cap is seen in what leaves the layer
+        first, last = place.iloc[0], place.iloc[-1]
         seen = (
             f", {int((~rows['inside'].dropna().astype(bool)).sum())} of {len(rows)} replies outside the default band"
             if "inside" in rows

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..conversations import DEFAULT_ROLE
-from ..errors import RunError, setting_sentence
+from ..errors import DataError, RunError, setting_sentence
 from ..evaluation.grading import Grader
 from ..evaluation.prompts import load_prompts
 from ..judging import world_of
@@ -81,6 +81,11 @@ def conversations_for(run: Run, model: HookedModel, config: DriftConfig) -> tupl
         n = min(config.n, len(group) - min(config.choosing, len(group) // 2))
         tasks += group[:n]
         chosen += group[n : n + config.choosing]
+    if not chosen:
+        raise DataError(
+            "there is no conversation left to choose the layer with, which is done on others than are reported: a domain needs two tasks "
+            "or more (users times topics)"
+        )
     return tasks, _renamed(chosen), _user(run, model, config)
 
 

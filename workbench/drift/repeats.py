@@ -11,6 +11,7 @@ import pandas as pd
 from ..conversations import Conversation
 from ..directions import Direction
 from ..errors import DataError
+from ..frames import need
 from ..models.extraction import extract
 from ..models.generation import generate
 from ..models.hooked import HookedModel
@@ -70,6 +71,7 @@ def repeatability(repeats: pd.DataFrame) -> pd.DataFrame:
         ``layer, icc, points, replies``: 1 where every reply to the same question lies alike, 0 where the conversation says
         nothing. Layers can be chosen by it for reading single replies, without knowing what should be found.
     """
+    need(repeats, ["conversation", "turn", "layer", "projection"], "repeatability")
     records = []
     for layer, frame in repeats.groupby("layer"):
         groups = frame.groupby(["conversation", "turn"])["projection"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..conversations import Conversation
-from ..errors import EndpointError
+from ..errors import ChatError, EndpointError
 from ..journal import Journal
 from ..models.endpoint import Endpoint, Reply
 from ..models.flight import ask_all
@@ -17,7 +17,7 @@ from ..models.hooked import HookedModel
 from ..models.reasoning import is_unfinished, split_reasoning
 from ..parts import key_of
 from ..rollouts import batch_size_of, seed_of
-from .simulation import Task
+from .simulation import NoMessage, Task
 
 END = "[the end]"
 PLAY = """\
@@ -58,12 +58,18 @@ class ModelUser:
     def __init__(self, model: HookedModel, max_new_tokens: int = MESSAGE_TOKENS, temperature: float = 0.9, seed: int = 0) -> None:
         self.model, self.max_new_tokens, self.temperature, self.seed = model, max_new_tokens, temperature, seed
 
-    def say(self, talks: Sequence[tuple[Task, Conversation]]) -> list[str]:
+    def say(self, talks: Sequence[tuple[Task, Conversation]]) -> list[str | NoMessage]:
         """The next message of each conversation."""
         said, open_talks = _openings(talks)
-        prompts = {i: self.model.render(as_user(*talks[i]), reply=True).ids for i in open_talks}
+        prompts, none = {}, dict[int, NoMessage]()
+        for i in open_talks:
+            try:
+                prompts[i] = self.model.render(as_user(*talks[i]), reply=True).ids
+            except ChatError as error:  # a special token in what somebody wrote: one conversation's end, not everybody's
+                none[i] = NoMessage(f"whoever plays the user cannot read it: {error}")
         # A talk that has outgrown the player's context ends: a message made from half of it would be another person's.
-        fits = [i for i in open_talks if len(prompts[i]) + self.max_new_tokens <= self.model.context]
+        fits = [i for i, ids in prompts.items() if len(ids) + self.max_new_tokens <= self.model.context]
+        none |= {i: NoMessage("the context of whoever plays the user") for i in prompts if i not in fits}
         size, written = batch_size_of(self.model), {}
         for part in (fits[start : start + size] for start in range(0, len(fits), size)):
             seeds = [seed_of(f"{talks[i][0].name}/u{len(talks[i][1].turns)}", self.seed) for i in part]
@@ -71,7 +77,7 @@ class ModelUser:
                 self.model, [prompts[i] for i in part], max_new_tokens=self.max_new_tokens, temperature=self.temperature, seeds=seeds
             )
             written |= {i: answer.text for i, answer in zip(part, answers, strict=True)}
-        return _merged(len(talks), said, written)
+        return _merged(len(talks), said, written, none)
 
 
 class EndpointUser:
@@ -90,7 +96,7 @@ class EndpointUser:
         self.settings: dict[str, Any] = {"max_tokens": max_new_tokens, "temperature": temperature}
         self._kept = Journal(kept)
 
-    def say(self, talks: Sequence[tuple[Task, Conversation]]) -> list[str]:
+    def say(self, talks: Sequence[tuple[Task, Conversation]]) -> list[str | NoMessage]:
         """The next message of each conversation.
 
         Raises
@@ -120,7 +126,9 @@ class EndpointUser:
                 f"no user got a message from {self.endpoint.url} (the first: {self._kept[keys[open_talks[0]]]['error']}); mend that, and "
                 f"remove {self._kept.path}"
             )
-        return _merged(len(talks), said, {i: self._kept[keys[i]]["text"] for i in open_talks})
+        records = {i: self._kept[keys[i]] for i in open_talks}
+        none = {i: NoMessage(f"no message of the user: {r['error']}") for i, r in records.items() if r["error"] and not r["text"]}
+        return _merged(len(talks), said, {i: r["text"] for i, r in records.items()}, none)
 
     def _ask(self, asked: Conversation, name: str) -> Reply:
         messages = [{"role": turn.speaker, "content": turn.text} for turn in asked.turns]
@@ -133,5 +141,5 @@ def _openings(talks: Sequence[tuple[Task, Conversation]]) -> tuple[dict[int, str
     return {i: talks[i][0].opening for i in begins}, [i for i in range(len(talks)) if i not in begins]
 
 
-def _merged(n: int, said: dict[int, str], written: dict[int, str]) -> list[str]:
-    return [said[i] if i in said else cleaned(written.get(i, "")) for i in range(n)]
+def _merged(n: int, said: dict[int, str], written: dict[int, str], none: dict[int, NoMessage]) -> list[str | NoMessage]:
+    return [none.get(i) or (said[i] if i in said else cleaned(written.get(i, ""))) for i in range(n)]

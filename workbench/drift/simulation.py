@@ -52,12 +52,23 @@ class Task:
     brief: str = ""
     system: str = ""
 
+    def __post_init__(self) -> None:
+        if isinstance(self.messages, str):
+            raise DataError(f"the messages of task {self.name!r} are a tuple of texts, not one text")
+
+
+@dataclass(frozen=True)
+class NoMessage:
+    """What a user gives in the place of a message that cannot be had, and why; the conversation ends there."""
+
+    why: str
+
 
 class User(Protocol):
     """Plays the user's side."""
 
-    def say(self, talks: Sequence[tuple[Task, Conversation]]) -> list[str]:
-        """The next message of each conversation; an empty one ends it."""
+    def say(self, talks: Sequence[tuple[Task, Conversation]]) -> Sequence[str | NoMessage]:
+        """The next message of each conversation; an empty one, by which the user ends it, or none."""
         ...
 
 
@@ -105,8 +116,8 @@ def simulate(
     -------
     list of Conversation
         In the order of the tasks. ``about`` holds ``domain, persona, topic, condition`` and ``ended``: ``"turns"``,
-        ``"the user ended it"``, ``"context"`` (no room for another answer), ``"empty answer"``, ``"repeats itself"`` (the same answer
-        three times running), or why the chat format refuses what was said.
+        ``"the user ended it"``, why no message of the user could be had, ``"context"`` (no room for another answer),
+        ``"empty answer"``, ``"repeats itself"`` (the same answer three times running), or why the chat format refuses what was said.
 
     Raises
     ------
@@ -121,9 +132,11 @@ def simulate(
     done = 0
 
     def say(turn: int, going: Sequence[int]) -> dict[int, str]:
-        messages = player.say([(tasks[i], talks[i]) for i in going])
-        why.update({i: "the user ended it" for i, text in zip(going, messages, strict=True) if not text.strip()})
-        return {i: text for i, text in zip(going, messages, strict=True) if text.strip()}
+        messages = dict(zip(going, player.say([(tasks[i], talks[i]) for i in going]), strict=True))
+        for i, said in messages.items():
+            if isinstance(said, NoMessage) or not said.strip():
+                why[i] = said.why if isinstance(said, NoMessage) else "the user ended it"
+        return {i: said for i, said in messages.items() if not isinstance(said, NoMessage) and said.strip()}
 
     def take(said: Said) -> bool:
         nonlocal done
@@ -164,10 +177,21 @@ def replay(
     ----------
     **settings
         As for :func:`simulate`.
+
+    Raises
+    ------
+    DataError
+        Where somebody speaks twice in a row, or the assistant first.
     """
     tasks = []
     for talk in conversations:
         system = talk.turns[0].text if talk.turns and talk.turns[0].speaker == "system" else ""
+        speakers = [turn.speaker for turn in talk.turns if turn.speaker != "system"]
+        if speakers[::2] != ["user"] * len(speakers[::2]) or "user" in speakers[1::2]:
+            raise DataError(
+                f"conversation {talk.name!r} cannot be replayed: the user has to speak first and both by turns, or answers would come "
+                "where there were none"
+            )
         messages = tuple(turn.text for turn in talk.turns if turn.speaker == "user")
         known = {key: talk.about.get(key, "") for key in ("domain", "persona", "topic")}
         tasks.append(Task(talk.name, messages=messages, system=system, **known))
@@ -194,6 +218,8 @@ def converse(
         A row an answer, like rollouts, with ``conversation`` and ``turn`` (from 0); a conversation ends where the context
         would not hold another answer.
     """
+    if isinstance(messages, str) or any(isinstance(one, str) for one in messages):
+        raise DataError("messages are lists of texts, one a conversation: put a single message into brackets of its own")
     talks = {i: Conversation.of([("system", system)] if system else []) for i in range(len(messages))}
     records = []
 

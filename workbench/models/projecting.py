@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..activations import as_layers
 from ..directions import Direction
 from ..errors import DataError
 from ..interventions import Intervention
@@ -95,7 +96,9 @@ class Projector:
         self, model: HookedModel, directions: Mapping[str, Direction], layers: Sequence[int] | None = None, transfer: bool = False
     ) -> None:
         known = sorted({n for d in directions.values() for n in d.site.layers})
-        chosen = known if layers is None else list(layers)
+        chosen = known if layers is None else as_layers(layers)
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise DataError(f"projections are read on one direction or more, at one layer or more, each once; not at {chosen}")
         if missing := [n for n in chosen if n not in known]:
             raise DataError(f"no direction has layer {missing[0]}: there are {known}")
         for direction in directions.values():

@@ -45,6 +45,9 @@ def drift_step(run: Run, model: Lazy, watch: Watch, config: DriftConfig | None =
     config = config or DriftConfig.of()
     if config.layer is not None and config.layer not in run.axis.site.layers:  # known before an hour of conversations
         raise DataError(f"the axis of {run.folder} has no layer {config.layer}: it has {list(run.axis.site.layers)}")
+    if run.study["steps"].get(STEP, {}).get("config") != config.model_dump(mode="json"):
+        run.study["steps"].pop(STEP, None)  # from here on its conversations and tables are overwritten, bit by bit
+        run.save()
     tasks, choosing, user = conversations_for(run, model(), config)
     holding = Holding(run, model(), config, watch, user)
     layer, reliability = holding.layer(choosing)
