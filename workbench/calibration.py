@@ -236,6 +236,8 @@ def parse_percentiles(text: str) -> dict[str, tuple[float, ...]]:
             out[name] = tuple(float(n) for n in numbers.split(","))
         except ValueError:
             raise DataError(f"{text!r} names no percentiles: write e.g. default:5,25,50 all:75, each set once") from None
+    if not out:
+        raise DataError("no percentiles are named: write e.g. default:5,25,50 all:75")
     return out
 
 

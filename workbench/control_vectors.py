@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .activations import as_layers
 from .directions import Direction
 from .errors import DataError, WorkbenchError
 from .interventions import Ceiling, Floor, Intervention
@@ -71,7 +72,7 @@ def export_gguf(
 def _chosen(direction: Direction, layers: Sequence[int] | None) -> tuple[list[int], list[str]]:
     known = direction.site.layers
     if layers is not None:
-        chosen = sorted(set(map(int, layers)))
+        chosen = sorted(set(as_layers(layers)))
         if 0 in chosen:
             raise DataError("a GGUF control vector cannot act after block 0: its tensors count from direction.1, so leave block 0 out")
         check_layers(chosen, known, f"direction {direction.name!r}")

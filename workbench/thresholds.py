@@ -202,7 +202,8 @@ def threshold(
     layers = [int(n) for n in scores.values.columns]
     levels = np.percentile(values, q, axis=0)
     basis = scores if reference is None else _scores(direction, reference)
-    default = basis.values[(basis.rows["role"] == DEFAULT_ROLE).to_numpy()]
+    named = "role" in basis.rows
+    default = basis.values[(basis.rows["role"] == DEFAULT_ROLE).to_numpy()] if named else basis.values.iloc[:0]
     z = {}
     if len(default) >= 2:
         spread = {n: float(default[n].std()) for n in layers if n in default}
@@ -216,6 +217,8 @@ def threshold(
 
 def describe_set(rows: pd.DataFrame) -> str:
     """What a set of responses holds, in words: the default, roles, or both; and turns, where the table has them."""
+    if "role" not in rows:
+        return "what was given, of roles that are not said"
     roles = set(rows["role"])
     others = len(roles - {DEFAULT_ROLE})
     words = " and ".join(["default"] * (DEFAULT_ROLE in roles) + [f"{others} roles"] * (others > 0))

@@ -125,7 +125,7 @@ def calibrate(
 
     opened = open_run(run)
     config = _config(
-        windows=parse_layers(windows), percentiles=parse_percentiles(percentiles) if percentiles else None,
+        windows=parse_layers(windows), percentiles=None if percentiles is None else parse_percentiles(percentiles),
         positions=tuple(positions.split(",")), statistic=statistic, prompts=prompts, behaviours=behaviours, limit=limit, seed=seed,
     )  # fmt: skip
     watched(lambda watch: calibrate_step(opened, Lazy(opened), watch, config))

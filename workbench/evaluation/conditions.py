@@ -111,6 +111,12 @@ def evaluate(
     -------
     Evaluation
     """
+    if isinstance(conditions, Condition):
+        raise DataError("conditions are a list: put the one into brackets")
+    if wrong := [p for p in prompts if not isinstance(p, Prompt)]:
+        raise DataError(f"prompts are made with Prompt(...), or read with load_prompts(); {wrong[0]!r} is none")
+    if batch_size < 1:
+        raise DataError(f"a batch holds one prompt or more, not {batch_size}")
     every = [BASELINE, *conditions]
     if len({c.name for c in every}) < len(every):
         raise DataError(f"conditions need different names: {', '.join(c.name for c in every)}")

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from ..conversations import DEFAULT_ROLE, Conversation, Role
-from ..errors import ChatError, LibraryError
+from ..errors import ChatError, DataError, LibraryError
 
 KINDS = {
     "jailbreak": "a harmful request under a persona",
@@ -140,6 +140,8 @@ def under_personas(behaviours: Sequence[Prompt], personas: Sequence[Role], n: in
     n
         So many pairs, drawn with `seed`; all where None.
     """
+    if n is not None and n < 1:
+        raise DataError(f"one pair or more is drawn, not {n}")
     pairs = [(role, i, b) for role in personas if not role.is_default for i in range(len(role.prompts)) for b in behaviours]
     if n is not None and n < len(pairs):
         pairs = random.Random(f"personas {seed}").sample(pairs, n)

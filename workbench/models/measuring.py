@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..activations import as_layers
 from ..directions import Direction
 from ..errors import DataError
 from ..frames import answered
 from ..interventions import Intervention
-from ..thresholds import Norms, Scores
+from ..thresholds import Norms, Scores, check_layers
 from .extraction import HEAVY, Reading, batched, readings_of
 from .hooked import Hook, HookedModel
 from .positions import Tracker
@@ -35,7 +36,8 @@ def residual_norms(model: HookedModel, rollouts: pd.DataFrame, layers: Sequence[
         ``of="response tokens"``. Position 0 and special tokens, whose norms are several times larger, take no part.
     """
     readings = readings_of(model, _usable(rollouts))
-    chosen = model.layers if layers is None else tuple(layers)
+    chosen = model.layers if layers is None else tuple(as_layers(layers))
+    check_layers(chosen, model.layers, model.name)
     sums, counts = dict.fromkeys(chosen, 0.0), 0
 
     def measure(layer: int, inside: Tensor) -> Hook:
