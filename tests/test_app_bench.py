@@ -1,7 +1,10 @@
 """Both sides on a run: the same text as chat and as a notebook, readings and bands, the random direction, files, servers."""
 
+import html
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +19,7 @@ from workbench.app.bench import Answering, Bench, open_bench
 from workbench.app.chart import both_sides
 from workbench.app.dialogue import LEFT, RIGHT, Dialogue, Reply
 from workbench.app.directions import component_of, direction_names, direction_of
-from workbench.app.files import FILES, load_dialogue
+from workbench.app.files import FILES, lived, load_dialogue
 from workbench.app.form import choices_of, defaults, prompts_of
 from workbench.app.gauge import Scales, as_html, as_text
 from workbench.app.markup import conversation_html, live_html
@@ -29,9 +32,11 @@ from workbench.controls import isotropic
 from workbench.conversations import Conversation
 from workbench.errors import DataError, EndpointError, RunError, WorkbenchError
 from workbench.interventions import Ablate, Add, Ceiling, Floor
+from workbench.library import load_roles
 from workbench.matching import Task, done_by
 from workbench.organism.judge import read_response
 from workbench.published import export_published, import_published
+from workbench.study.config import StudyConfig
 from workbench.trajectories import trajectory
 from workbench.transcripts import load_conversations
 
@@ -369,10 +374,10 @@ def test_files_give_the_conversation_back(bench, held, tmp_path):
     system = bench.system_prompt(CAP)
     for name, kind in FILES.items():
         (tmp_path / name).write_text(kind.write(held, bench, CAP), encoding="utf-8")
-    whole, _, said = load_dialogue(tmp_path / "conversation.json")
-    assert (whole, said) == (held, "")
+    whole, under, said = load_dialogue(tmp_path / "conversation.json")
+    assert (whole, under, said) == (held, CAP, "")
     sides, prompt, said = load_dialogue(tmp_path / "sides.jsonl")
-    assert (prompt, said) == (system, "")
+    assert (prompt, said) == (Settings(system=system), "")
     for side in (LEFT, RIGHT):
         assert sides.held(side).turns == held.held(side).turns
         [talk] = load_conversations(tmp_path / f"{side}.openai.json")
@@ -381,6 +386,67 @@ def test_files_give_the_conversation_back(bench, held, tmp_path):
     assert left["messages"][0] == {"role": "system", "content": system}
     one, _, _ = load_dialogue(tmp_path / "right.openai.json")
     assert one.held(LEFT).turns == held.held(RIGHT).turns
+
+
+def test_files_hold_what_the_exchanges_were_answered_under(bench, held, tmp_path):
+    form = Settings(system="Act as the ghost.")
+    for name in ("left.openai.json", "right.openai.json", "sides.jsonl"):
+        assert FILES[name].write(held, bench, form) == FILES[name].write(held, bench, CAP)
+        assert "note" not in FILES[name].write(held, bench, form)
+    shown = conversation_page(held, bench, form).split("<h2>Settings</h2>")[1]
+    assert bench.system_prompt(CAP) in html.unescape(shown)
+    assert "<dd>recommended</dd>" in shown
+    assert "<h3>" not in shown
+    changed = bench.say(held, "Who are you?", form)
+    shown = conversation_page(changed, bench, CAP).split("<h2>Settings</h2>")[1]
+    assert shown.index("<h3>Exchanges 1 to 3</h3>") < shown.index("<dd>recommended</dd>") < shown.index("<h3>Exchange 4</h3>")
+    left, right = (json.loads(FILES[f"{side}.openai.json"].write(changed, bench, CAP)) for side in (LEFT, RIGHT))
+    assert left["messages"][0]["content"] == bench.system_prompt(form)
+    assert left["note"] == "told as exchange 4 was answered; answered under another system prompt: exchange 1, 2, 3"
+    assert "another system prompt or intervention: exchange 1, 2, 3" in right["note"]
+    path = tmp_path / "sides.jsonl"
+    path.write_text(FILES["sides.jsonl"].write(changed, bench, CAP))
+    assert [talk.about["note"] for talk in load_conversations(path)] == [left["note"], right["note"]]
+
+
+def test_a_loaded_conversation_keeps_its_system_prompt_and_is_read_under_it(bench):
+    talk, system = Dialogue.of(Conversation.of([("user", "a"), ("assistant", "b")], system="Be a ghost."))
+    assert Settings.from_query(talk.path[0].settings).system == system == "Be a ghost."
+    bare, _ = Dialogue.of(Conversation.of([("user", "a"), ("assistant", "b")]))
+    first, second = (measured(one, bench, Settings()).path[0].replies[LEFT].reading.before for one in (talk, bare))
+    assert first != pytest.approx(second, abs=1e-4)
+
+
+def test_one_counterfactual_a_turn_is_saved_as_it_took_place(bench, tmp_path):
+    beside, talk = CAP.but(follow="left", max_new_tokens=12), Dialogue()
+    for message in (HARM, "Who are you?"):
+        talk = bench.say(talk, message, beside)
+    path = tmp_path / "sides.jsonl"
+    path.write_text(FILES["sides.jsonl"].write(talk, bench, CAP))
+    left, *right = load_conversations(path)
+    assert left.name == "conversation, left"
+    assert [one.name for one in right] == ["conversation, right at exchange 1", "conversation, right at exchange 2"]
+    for number, one in enumerate(right):
+        asked = talk.asked(number, RIGHT, bench.system_prompt(CAP), "left")
+        assert one.turns == asked.plus("assistant", talk.exchanges[number].replies[RIGHT].text).turns
+    saved = json.loads(FILES["right.openai.json"].write(talk, bench, CAP))
+    assert [one["content"] for one in saved["messages"]] == [turn.text for turn in right[-1].turns]
+    assert "only the last answer is its own" in saved["note"]
+    # A life that goes on afterwards holds its own answers again; what it did not go on from stands by itself.
+    own = bench.say(talk, "Add 1 and 1.", beside.but(follow=OWN))
+    *_, last = lived(own, bench, RIGHT)
+    assert [one.name[-1] for one in lived(own, bench, RIGHT)] == ["1", "2", "3"]
+    assert last.turns == own.held(RIGHT, bench.system_prompt(CAP)).turns
+
+
+@pytest.mark.parametrize("positions", ["last", "generated"])
+def test_an_answer_that_is_read_again_lies_where_it_lay(bench, positions):
+    strong = Settings(persona=PIRATE, kind="floor", percentile=90, positions=positions, max_new_tokens=40)
+    talk = bench.say(bench.say(Dialogue(), HARM, strong), "Who are you?", strong)
+    for one in talk.path:
+        reading, tokens = one.replies[RIGHT].reading, tokens_of(talk, bench, one.number, RIGHT, strong)
+        assert tokens["projection"].mean() == pytest.approx(reading.before, abs=0.05)
+        assert tokens["after"].mean() == pytest.approx(reading.after, abs=0.05)
 
 
 def test_files_of_others(tmp_path):
@@ -400,6 +466,14 @@ def test_files_of_others(tmp_path):
         assert "\n" not in str(error.value)
     with pytest.raises(DataError, match="there is no file"):
         load_dialogue(tmp_path / "none.json")
+
+
+def test_the_docs_talk_to_personas_of_a_study_of_the_default_size(organism):
+    said = Path("docs/app.md").read_text(encoding="utf-8")
+    personas = re.findall(r"--persona (\w+)|persona=\"(\w+)\"", said)
+    known = {role.name for role in load_roles(organism, n=StudyConfig().roles, seed=StudyConfig().seed)}
+    assert personas
+    assert {one or other for one, other in personas} <= known
 
 
 # -- the form -----------------------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ def test_editing_branching_stopping_and_a_reload(context, address):
     tab.page.wait_for_function("document.querySelector('#history .exchange')")
     tab.type(HARM)
     tab.page.wait_for_function("document.querySelector('#live .answer.right .now')")
-    tab.page.click("#stop")
+    tab.page.evaluate("document.querySelector('#stop').click()")  # at once: on a busy machine the answer may end before a pointer is there
     tab.finish()
     last = json.loads(tab.saved())["exchanges"][-1]["replies"]
     assert "stopped" in {reply["finish"] for reply in last.values()}
@@ -223,16 +223,19 @@ def test_what_is_written_and_the_way_to_stop_it_stay_in_view(context, address, w
         assert 0 < bottom < 900, text
     seen = tab.page.evaluate("window.frames_seen")
     assert len(seen) > 20
-    assert all(top > 0 and bottom <= 900 for top, bottom in seen)
+    # But for the frames in which an exchange goes from the live place to its own, and stands in both.
+    assert sum(top <= 0 or bottom > 900 for top, bottom in seen) <= 6
     # Who scrolls up reads on undisturbed; the next message brings the end back.
     tab.type("Who are you?")
     tab.page.wait_for_function("document.querySelector('#live .answer.right .now')")
+    top, before = "document.querySelector('#history .exchange').getBoundingClientRect().top", tab.page.evaluate("scrollY")
     tab.page.mouse.move(width / 4, 300)
     tab.page.mouse.wheel(0, -400)
+    tab.page.wait_for_function("before => scrollY < before - 100", arg=before)
     tab.page.wait_for_timeout(150)
-    place = tab.page.evaluate("scrollY")
+    place = tab.page.evaluate(top)
     tab.finish()
-    assert tab.page.evaluate("scrollY") == place
+    assert abs(tab.page.evaluate(top) - place) < 3
     tab.send("Add 2 and 3.")
     assert 0 < tab.page.evaluate("document.querySelector('#history .exchange:last-child').getBoundingClientRect().bottom") < 900
     tab.close()

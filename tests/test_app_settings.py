@@ -65,6 +65,17 @@ def test_what_a_link_cannot_say(query, text):
     assert len(str(error.value)) < 400
 
 
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [({"kind": "foo"}, "setting kind: input should be"), ({"percentile": 500}, "setting percentile: .*500"), ({"x": 1}, "no setting 'x'")],
+)
+def test_a_wrong_setting_is_one_sentence_however_it_is_made(values, text):
+    for make in (Settings, Settings.of, Settings().but):
+        with pytest.raises(DataError, match=text) as error:
+            make(**values)
+        assert "\n" not in str(error.value)
+
+
 def test_layers_as_words_and_back():
     for layers in ((0,), (1, 2, 3), (0, 2, 3, 4, 9), None):
         assert layers_of(layers_in_words(layers)) == layers

@@ -1,5 +1,7 @@
 """The page's chat without the page: what every action shows, the place in the line, stops, and browsers that are closed."""
 
+import html
+import json
 import re
 import threading
 import time
@@ -9,10 +11,11 @@ from app_study import HARM, PIRATE, new_name, small_study
 
 from workbench.app.bench import Bench, open_bench
 from workbench.app.dialogue import LEFT, RIGHT, Dialogue
+from workbench.app.files import FILES, taken_up
 from workbench.app.sessions import Sessions
 from workbench.app.settings import Settings
 from workbench.app.talking import Talking, restored, safely
-from workbench.app.ui_keep import loaded
+from workbench.app.ui_keep import continued, keep_html, loaded
 from workbench.errors import DataError
 
 CAP = Settings(persona=PIRATE, kind="floor", percentile=90, seed=1)
@@ -242,3 +245,63 @@ def test_the_gauge_at_another_layer(talking, session):
     list(talking.send(session, HARM, CAP))
     list(talking.read(session, CAP.but(layer=4)))
     assert {reply.reading.layer for reply in session.dialogue.path[0].replies.values()} == {4}
+
+
+def test_the_random_direction_is_read_where_the_gauge_stands_now(talking, session):
+    list(talking.send(session, HARM, CAP))
+    moved = CAP.but(layer=4)
+    list(talking.read(session, moved))
+    last = list(talking.control(session, 0, moved))[-1]
+    assert {reply.reading.layer for reply in session.dialogue.path[0].replies.values()} == {4}
+    assert last.history.count(">Tokens</button>") == 2
+
+
+def test_what_can_be_kept_is_written_without_the_model(talking, session, bench, organism):
+    control = CAP.but(control=3)
+    session.dialogue = bench.say(Dialogue(), HARM, control)
+    assert "wb.random_beside(" in keep_html(bench, session)
+    later = Bench(bench.run, organism)  # as after a restart: nothing is remembered
+    asked = []
+    with organism.hooks([(organism.resid_post(0), lambda residual, hook: asked.append(1))]):
+        lines = html.unescape(keep_html(later, session))
+    assert not asked
+    assert not later.actor.is_known(control)
+    assert "answer the message again, and its lines stand here" in lines
+    assert "left = model.chat(" in lines
+    assert "right = " not in lines
+
+
+def test_continuing_another_conversation_ends_the_edit(talking, session):
+    other = talking.sessions.get(new_name())
+    for one in (session, other):
+        for text in (HARM, "Who are you?"):
+            list(talking.send(one, text, PLAIN))
+    list(talking.edit(session, 0))
+    steps = list(continued(talking, session, json.dumps({"tab": "gone", "copy": "x"})))
+    assert session.editing == 0  # there was nothing to continue
+    assert not any(step.message == "" for step in steps)
+    steps = list(continued(talking, session, json.dumps({"tab": other.name, "copy": ""})))
+    assert session.editing is None
+    assert any(step.message == "" for step in steps)
+    list(talking.send(session, "I am scared of tomorrow.", PLAIN))
+    assert messages(session) == [HARM, "Who are you?", "I am scared of tomorrow."]
+
+
+def test_a_conversation_that_is_loaded_goes_on_as_it_was_held(talking, session, bench, tmp_path):
+    list(talking.send(session, HARM, CAP))
+    path = tmp_path / "conversation.json"
+    path.write_text(FILES["conversation.json"].write(session.dialogue, bench, CAP))
+    later = talking.sessions.get(new_name())
+    later.settings = Settings(persona="ghost", layer=4)
+    list(loaded(talking, later, str(path)))
+    assert later.settings == CAP.but(layer=4)
+    stranger = later.dialogue.under(0, Settings(persona="nobody").to_query())
+    path.write_text(stranger.to_json())
+    before = later.dialogue
+    with pytest.raises(DataError, match=r"of conversation\.json cannot go on here: there is no persona 'nobody'"):
+        list(loaded(talking, later, str(path)))
+    assert (later.dialogue, later.busy) == (before, False)
+    far = open_bench(endpoint="http://127.0.0.1:9/v1", endpoint_model="far")
+    path.write_text(session.dialogue.to_json())
+    _, settings, said = taken_up(path, Bench(bench.run, endpoint=far.endpoint), PLAIN)
+    assert (settings.kind, settings.persona, said) == ("none", PIRATE, "")

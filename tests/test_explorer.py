@@ -80,6 +80,8 @@ def test_layers_that_are_not_there(vectors):
         persona_layers(vectors, axis, layers=[0, 9])
     with pytest.raises(DataError, match="layer 7 is not among"):
         persona_layers(vectors, axis, start=7)
+    with pytest.raises(DataError, match="at one layer or more, and none was named"):
+        persona_layers(vectors, axis, layers=[])
 
 
 # -- the figure ---------------------------------------------------------------------------------------
@@ -154,6 +156,8 @@ def test_texts_from_data_stay_texts(layers):
 def test_a_study_has_its_linked_page(tmp_path):
     run = run_study("organism", tmp_path / "run", roles=9, questions=3, prompts=1, default_rollouts=12)
     facts = role_facts(run)
+    with pytest.raises(DataError, match="have no projection at layer 9: they have at \\[0, 1"):
+        role_facts(run, layer=9)
     assert facts["role"].tolist() == run.role_vectors.rows["role"].tolist()
     role = facts[facts["role"] != "default"].iloc[0]
     assert len(role["responses"]) == 3

@@ -94,6 +94,20 @@ def test_the_counts_of_steering_are_in_the_caption(run, figures):
     assert "No control directions were steered." in figures["fig5"].caption or "control directions" in figures["fig5"].caption
 
 
+def test_the_default_is_counted_in_its_rank(run, figures):
+    n = len(run.role_vectors.rows)
+    said = [str(note.text) for note in figures["fig2"].figure.layout.annotations]
+    ranks = [re.search(r"rank (\d+) of (\d+)", text) for text in said if "rank" in text]
+    assert len(ranks) == 3
+    assert all(int(found[1]) <= int(found[2]) == n for found in ranks)
+    assert set(plots.data(figures["fig2"].figure)["trace"].str.split(", ").str[1]) == {"PC1", "PC2", "PC3"}
+
+
+def test_every_capped_conversation_is_said_to_be_held_up(figures):
+    for name in ("fig1", "fig7", "case1"):
+        assert "by construction" in figures[name].caption, name
+
+
 # -- cases --------------------------------------------------------------------------------------------
 def test_cases_are_the_largest_drops_that_the_cap_prevented(run):
     layer = run.study["steps"]["drift"]["layer"]
@@ -197,6 +211,24 @@ def test_what_needs_no_browser_is_written_with_its_words(run, tmp_path):
     assert r"\begin{figure*}" in floats  # the case takes both columns
     assert r"resid\_post" in floats
     assert 'src="plotly.min.js"' in (tmp_path / "out" / "fig7.html").read_text()
+
+
+def test_captions_of_figures_that_are_still_there_are_kept(run, tmp_path):
+    out = tmp_path / "out"
+    write_figures(run, ["scree", "fig7", "case1"], out, Settings(("csv",)))
+    before = {path.name: path.read_text() for path in out.glob("captions.*")}
+    write_figures(run, ["fig7"], out, Settings(("csv",)))
+    assert {path.name: path.read_text() for path in out.glob("captions.*")} == before  # in the order of the catalogue, whatever was asked
+    (out / "scree.csv").unlink()
+    write_figures(run, ["fig2"], out, Settings(("csv",)))
+    said, floats = ((out / name).read_text() for name in ("captions.md", "captions.tex"))
+    assert re.findall(r"^\*\*(\w+)\*\*", said, re.MULTILINE) == ["fig2", "fig7", "case1"]
+    assert re.findall(r"label\{fig:(\w+)\}", floats) == ["fig2", "fig7", "case1"]
+    assert floats.count(r"\begin{figure") == floats.count(r"\end{figure") == 3
+    write_figures(run, ["case1"], out, Settings(("csv",), width="column"))
+    floats = (out / "captions.tex").read_text()
+    assert floats.count(r"\label{fig:case1}") == 1
+    assert r"\begin{figure*}" not in floats
 
 
 def test_the_folder_of_the_run_is_where_figures_go(run, tmp_path):

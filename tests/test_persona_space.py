@@ -203,3 +203,25 @@ def test_another_model_is_refused(vectors):
         space.transform(replace(vectors, site=replace(vectors.site, weights="other")))
     with pytest.raises(DataError, match="no component 99"):
         space.component(99)
+
+
+def test_a_space_that_was_not_fitted_says_so(vectors):
+    asks = (
+        lambda space: space.transform(vectors), lambda space: space.loadings(), lambda space: space.loadings(vectors),
+        lambda space: space.scree(), lambda space: space.component(1), lambda space: space.to_frame(),
+        lambda space: space.n_components_for(0.5), lambda space: space.stability(vectors), lambda space: space.cosines(vectors),
+    )  # fmt: skip
+    for ask in asks:
+        with pytest.raises(DataError, match="fit it to role vectors first"):
+            ask(PersonaSpace(0))
+
+
+@pytest.mark.parametrize("n", [-1, 0, 0.5, 2.0, True, "2"])
+def test_components_are_counted_in_whole_numbers(n):
+    with pytest.raises(DataError, match="a whole number of components, 1 or more, or all"):
+        PersonaSpace(0, n_components=n)
+
+
+def test_more_components_than_there_are_are_all(vectors):
+    assert len(PersonaSpace(0, n_components=10_000).fit(vectors).components_) == len(PersonaSpace(0).fit(vectors).components_)
+    assert len(PersonaSpace(0, n_components=np.int64(2)).fit(vectors).components_) == 2

@@ -60,12 +60,12 @@ def test_themes_of_the_new_figures():
 
 def test_the_default_has_its_rank_from_the_plus_end():
     frame = loading_table()
-    assert rank_of_default(_strip(frame, "pc1")) == (0.6, 3, 6)  # two roles lie beyond it
-    assert rank_of_default(_strip(frame, "pc2")) == (-0.95, 6, 5)  # below all five that are known
+    assert rank_of_default(_strip(frame, "pc1")) == (0.6, 3, 7)  # two roles lie beyond it
+    assert rank_of_default(_strip(frame, "pc2")) == (-0.95, 6, 6)  # below all five that are known
     assert rank_of_default(_strip(frame[~frame["is_default"]], "pc1")) is None
     said = [note.text for note in plots.loading_strips(frame).layout.annotations]
-    assert "default +0.60, rank 3 of 6" in said
-    assert "default −0.95, rank 6 of 5" in said
+    assert "default +0.60, rank 3 of 7" in said
+    assert "default −0.95, rank 6 of 6" in said
 
 
 def test_strips_hold_every_loading_and_name_the_ends():
@@ -73,10 +73,25 @@ def test_strips_hold_every_loading_and_name_the_ends():
     table = plots.data(figure)
     known = loading_table()[["pc1", "pc2"]].to_numpy().ravel()
     assert sorted(table["x"]) == sorted(known[~np.isnan(known)])
+    for name in ("pc1", "pc2"):  # every number says which component it is a loading on
+        own = table[table["trace"].isin([f"role, {name.upper()}", f"default, {name.upper()}"])].set_index("text")["x"]
+        assert own.to_dict() == loading_table().set_index("role")[name].dropna().to_dict()
+    assert [trace.name for trace in traces_of(figure) if trace.showlegend is not False] == ["role", "default"]
     said = [note.text for note in figure.layout.annotations]
     assert said[2:4] == ["<i>a, b</i>", "<i>e, f</i>"]
     assert figure.layout.xaxis.range == (-1.04, 1.04)
     assert "PC1 (50 % of variance)" in said[0]
+
+
+def test_numbers_of_pairs_say_which_components_they_belong_to():
+    frame = loading_table().assign(pc3=0.0, projection=1.0).dropna()
+    table = plots.data(plots.persona_pairs(frame))
+    for across, up in ((1, 2), (1, 3), (2, 3)):
+        own = table[table["trace"].str.endswith(f", PC{across} and PC{up}")].set_index("text")
+        assert set(own["trace"]) == {f"role, PC{across} and PC{up}", f"default, PC{across} and PC{up}"}
+        known = frame.set_index("role").loc[own.index]
+        assert (own["x"].astype(float) == known[f"pc{across}"]).all()
+        assert (own["y"].astype(float) == known[f"pc{up}"]).all()
 
 
 def test_as_many_roles_are_named_as_have_room():

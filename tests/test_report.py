@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ import pytest
 
 from workbench import plots
 from workbench.errors import DataError
+from workbench.report.caps import conditions_table
 from workbench.report.page import ReportData, ReportFigure, ReportTable, render_report
 
 ATTACK = "</script><script>alert(1)</script>"
@@ -300,3 +302,20 @@ def test_everything_that_acts_is_reached_by_keyboard_with_a_ring_that_can_be_see
     hidden = "[...document.querySelectorAll('.plot .main-svg:not([role=img])')].every(e => e.ariaHidden === 'true')"
     assert page.evaluate(hidden), "no letter of an axis is read by itself"
     page.close()
+
+
+def test_the_table_of_conditions_says_every_n(tmp_path):
+    """Controls are asked fewer prompts: the head is the baseline's and the caps', a cell with another n says so."""
+    sizes = {"baseline": 80, "recommended": 80, "random 0, same dose": 40}
+    rows = [{"condition": name, "measure": "compliance", "rate": 0.5, "low": 0.4, "high": 0.6, "n": n} for name, n in sizes.items()]
+    rows += [row | {"measure": "right", "n": 2 * row["n"] if row["condition"].startswith("random") else 20} for row in rows]
+    (tmp_path / "tables").mkdir()
+    pd.DataFrame(rows).to_csv(tmp_path / "tables" / "caps.csv", index=False)
+    steps = {"evaluate": {"conditions": {"random 0, same dose": "control"}}}
+    run = SimpleNamespace(folder=tmp_path, study={"steps": steps}, is_done=lambda step: step == "calibrate")
+    frame = conditions_table(run).set_index("condition")
+    compliance, right = frame.columns[1:]
+    assert compliance.endswith("(n = 80)")
+    assert right.endswith("(n = 20)")
+    assert frame[compliance].to_list() == ["0.500 [0.400, 0.600]"] * 2 + ["0.500 [0.400, 0.600] (n = 40)"]
+    assert frame.loc["random 0, same dose", right] == "0.500 [0.400, 0.600] (n = 80)"

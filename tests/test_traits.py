@@ -1,5 +1,7 @@
 """Trait vectors: planted ones are found, pairs are kept by the paper's rule, and a run's traits lie where the world put them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -173,6 +175,22 @@ def test_the_table_says_how_many_pairs_showed_it(studied):
     pd.read_csv(path).assign(halves=0.1).to_csv(path, index=False)
     assert "none repeats on the other half" in traits_found(studied)
     path.write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("cosines", "said"),
+    [
+        ((-0.4, 0.3), "towards the Assistant b +0.30 [+0.20, +0.40]; away from it a -0.40 [-0.50, -0.30]."),
+        ((0.1, 0.3), "towards the Assistant b +0.30 [+0.20, +0.40], a +0.10 [+0.00, +0.20]; away from it none."),
+        ((-0.3, -0.4), "towards the Assistant none; away from it b -0.40 [-0.50, -0.30], a -0.30 [-0.40, -0.20]."),
+    ],
+)
+def test_no_trait_is_named_at_both_ends(tmp_path, cosines, said):
+    (tmp_path / "tables").mkdir()
+    table = pd.DataFrame({"trait": ["a", "b"], "n": 20, "halves": 0.9, "cos_axis": cosines})
+    table = table.assign(cos_axis_low=table["cos_axis"] - 0.1, cos_axis_high=table["cos_axis"] + 0.1)
+    table.to_csv(tmp_path / "tables" / "traits.csv", index=False)
+    assert traits_found(SimpleNamespace(folder=tmp_path, recommended_layer=3)).endswith(said)
 
 
 def test_what_is_there_is_not_done_again(studied, organism, monkeypatch):

@@ -45,6 +45,8 @@ def persona_layers(vectors: Activations, axis: Direction, start: int | None = No
     layers = list(vectors.site.layers if layers is None else layers)
     if unknown := [n for n in layers if n not in vectors.site.layers]:
         raise DataError(f"there are no role vectors of layer {unknown[0]}: they were read at {list(vectors.site.layers)}")
+    if not layers:
+        raise DataError("persona space is shown at one layer or more, and none was named")
     start = layers[len(layers) // 2] if start is None else start
     if start not in layers:
         raise DataError(f"layer {start} is not among the layers {layers}")
@@ -93,10 +95,18 @@ def role_facts(run: Run, layer: int | None = None, shown: int = SHOWN) -> pd.Dat
     DataFrame
         A row a role: ``role, description, tags, prompts, labels`` (text), ``responses`` (list of records ``prompt, question, response,
         label, projection``). ``attrs["layer"]``: the layer.
+
+    Raises
+    ------
+    DataError
+        Where nothing was read at this layer.
     """
     layer = run.recommended_layer if layer is None else layer
     acts, library = run.activations(), run.study["library"]
-    known = pd.DataFrame({"row": acts.rows["row"], "projection": acts.project(run.axis)[layer].to_numpy()})
+    projected = acts.project(run.axis)
+    if layer not in projected:
+        raise DataError(f"the responses of {run.folder} have no projection at layer {layer}: they have at {list(projected)}")
+    known = pd.DataFrame({"row": acts.rows["row"], "projection": projected[layer].to_numpy()})
     rollouts = run.rollouts.merge(known, on="row")
     middles = rollouts.groupby("role")["projection"].transform("mean")
     rollouts = rollouts.assign(away=(rollouts["projection"] - middles).abs()).sort_values("away", kind="stable")

@@ -47,6 +47,10 @@ class PersonaSpace:
 
     def __init__(self, layer: int, *, standardise: bool = False, n_components: int | None = None) -> None:
         [self.layer] = as_layers(layer)
+        if n_components is not None and (
+            isinstance(n_components, bool) or not isinstance(n_components, (int, np.integer)) or n_components < 1
+        ):
+            raise DataError(f"a persona space keeps a whole number of components, 1 or more, or all (None); not {n_components!r}")
         self.standardise, self.n_components = standardise, n_components
 
     def __repr__(self) -> str:
@@ -76,7 +80,8 @@ class PersonaSpace:
             spread = matrix[kept].std(0)
             self.scale_ = np.where(spread > 0, spread, 1.0)
         scaled = matrix / self.scale_
-        pca = PCA(min(self.n_components or len(matrix), int(kept.sum()) - 1, matrix.shape[1]), svd_solver="full").fit(scaled[kept])
+        most = min(int(kept.sum()) - 1, matrix.shape[1])
+        pca = PCA(most if self.n_components is None else min(int(self.n_components), most), svd_solver="full").fit(scaled[kept])
         self.mean_ = pca.mean_
         self.explained_variance_ratio_ = pca.explained_variance_ratio_
         self.components_ = pca.components_ * self._signs(pca.transform(scaled), kept)[:, None]
@@ -110,6 +115,7 @@ class PersonaSpace:
 
     def component(self, i: int) -> Direction:
         """Component PC`i` (1-based, as it is called) as a Direction at this layer, unit length."""
+        self._check_fitted()
         if not 1 <= i <= len(self.components_):
             raise DataError(f"there is no component {i}: this space has components 1 to {len(self.components_)}")
         if self.standardise:
@@ -126,6 +132,7 @@ class PersonaSpace:
         DataError
             Where those that were fitted do not.
         """
+        self._check_fitted()
         reached = np.cumsum(self.explained_variance_ratio_)
         if share - 1e-9 > reached[-1]:
             raise DataError(f"the {len(reached)} components of this space hold {reached[-1]:.0%} of the variance, not {share:.0%}")
@@ -154,6 +161,7 @@ class PersonaSpace:
         DataError
             With 1 to 49 permutations, of which no 95th percentile can be read.
         """
+        self._check_fitted()
         shares = self.explained_variance_ratio_
         frame = pd.DataFrame({"component": np.arange(1, len(shares) + 1), "share": shares, "cumulative": np.cumsum(shares)})
         if null:
@@ -200,6 +208,7 @@ class PersonaSpace:
 
     def cosines(self, vectors: Activations) -> pd.DataFrame:
         """Cosines between centred role vectors, from the highest score on PC1 to the lowest; ``attrs``: ``model, layer, order``."""
+        self._check(vectors)
         centred = self._matrix(vectors) / self.scale_ - self.mean_
         unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
         order = np.argsort(-self.transform(vectors)[:, 0])
@@ -209,12 +218,18 @@ class PersonaSpace:
         return frame
 
     def _remembered(self, vectors: Activations | None) -> Activations:
+        self._check_fitted()
         return self.vectors_ if vectors is None else vectors
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "components_"):
+            raise DataError("this persona space holds nothing yet: fit it to role vectors first, with fit()")
 
     def _matrix(self, acts: Activations) -> np.ndarray:
         return acts.at(self.layer).values[:, 0].double().numpy()
 
     def _check(self, acts: Activations) -> None:
+        self._check_fitted()
         if wrong := acts.site.with_layers([self.layer]).differences(self.site_):
             raise DataError(f"these activations were taken elsewhere than the persona space: {'; '.join(wrong)}")
 

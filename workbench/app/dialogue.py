@@ -10,7 +10,7 @@ from typing import Any
 from ..conversations import Conversation, Turn
 from ..errors import DataError
 from ..transcript_layouts import Unreadable, parse_json
-from .settings import OWN
+from .settings import OWN, Settings
 from .streaming import Reading
 
 FORMAT = "persona-workbench/dialogue-1"
@@ -128,11 +128,17 @@ class Dialogue:
             turns += [Turn("user", one.message), Turn("assistant", one.reply(read).text)]
         return Conversation((*turns, Turn("user", self.exchanges[last].message)), f"{self.name}, {side}")
 
-    def held(self, side: str, system: str = "") -> Conversation:
-        """The branch that is shown as one side lived it, with its answers; a last message without one stands alone."""
+    def held(self, side: str, system: str = "", follow: str = OWN) -> Conversation:
+        """The branch that is shown as one side lived it, with its answers; a last message without one stands alone.
+
+        Parameters
+        ----------
+        follow
+            As for :meth:`asked`: under ``left`` only the last answer is the right side's.
+        """
         if self.at is None:
             raise DataError("this conversation holds no message yet")
-        asked, last = self.asked(self.at, side, system), self.exchanges[self.at].reply(side)
+        asked, last = self.asked(self.at, side, system, follow), self.exchanges[self.at].reply(side)
         return asked.plus("assistant", last.text) if last.text else asked
 
     def _up(self, number: int | None) -> Iterator[int]:
@@ -250,7 +256,7 @@ class Dialogue:
 
     @classmethod
     def of(cls, conversation: Conversation, right: Conversation | None = None) -> tuple[Dialogue, str]:
-        """A dialogue in which given conversations have been held, and their system prompt.
+        """A dialogue in which given conversations have been held, and their system prompt, which every exchange remembers.
 
         Parameters
         ----------
@@ -266,9 +272,9 @@ class Dialogue:
         other = pairs if right is None else _pairs(right)[1]
         if [m for m, _ in other] != [m for m, _ in pairs]:
             raise DataError(f"{conversation.name!r} and {right.name if right else ''!r} do not answer the same messages")
-        found = cls(name=conversation.name.removesuffix(f", {LEFT}") or "conversation")
+        found, settings = cls(name=conversation.name.removesuffix(f", {LEFT}") or "conversation"), Settings.of(system=system).to_query()
         for (message, left), (_, answer) in zip(pairs, other, strict=True):
-            found = found.say(message)
+            found = found.say(message, settings)
             for side, text in ((LEFT, left), (RIGHT, answer)):
                 if text is not None:
                     found = found.answer(len(found.exchanges) - 1, side, Reply(text, "stop"))

@@ -18,7 +18,8 @@ from .settings import Settings
 def python_lines(bench: Bench, dialogue: Dialogue) -> str:
     """Lines that ask both sides the last message of the shown branch again, with its settings and seed.
 
-    They leave the texts in ``left`` and ``right`` (``right`` only where something acted).
+    They leave the texts in ``left`` and ``right`` (``right`` only where something acted). Nothing is computed for them, so that they can be
+    written while the model answers somebody else: where the numbers of a random direction are not known any more, they say so.
 
     Raises
     ------
@@ -37,13 +38,27 @@ def python_lines(bench: Bench, dialogue: Dialogue) -> str:
     longest = settings.max_new_tokens or bench.answer_tokens
     sampling = f"temperature={settings.temperature!r}, top_p={settings.top_p!r}, max_new_tokens={longest}, seeds={seed}"
     lines += [f"sampling = dict({sampling})", *_conversation("asked", asked[LEFT]), "left = model.chat(asked, **sampling)", "print(left)"]
-    if RIGHT in asked:
+    if RIGHT in asked and not _is_known(bench, settings):
+        lines += ["", *FORGOTTEN]
+    elif RIGHT in asked:
         same = asked[RIGHT].turns == asked[LEFT].turns
         lines += ["", *_acting(bench, settings)]
         lines += [] if same else _conversation("asked_right", asked[RIGHT])
         lines += ["with model.intervene(acting) as meter:"]
         lines += [f"    right = model.chat({'asked' if same else 'asked_right'}, **sampling)", "print(right)", "meter.to_frame()"]
     return "\n".join(lines) + "\n"
+
+
+FORGOTTEN = (
+    "# The right side answered under a random direction, and the numbers that gave it the same dose are not remembered:",
+    "# answer the message again, and its lines stand here.",
+)
+
+
+def _is_known(bench: Bench, settings: Settings) -> bool:
+    """Whether what acts can be written without running the model: a random direction's numbers are found by matching."""
+    assert bench.actor is not None
+    return settings.control is None or bench.actor.is_known(settings)
 
 
 def _opening(bench: Bench) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def conversation_page(dialogue: Dialogue, bench: Bench, settings: Settings) -> s
         figure_json=Markup(script_json(values)) if values else "", dark_json=Markup(script_json(ON_DARK)),
         height=values["layout"]["height"] if values else 0,
         template_json=Markup(script_json(clear_templates())), config_json=Markup(script_json(CONFIG)),
-        plotlyjs=Markup(get_plotlyjs()) if values else "", settings=_settings(settings, bench), python=python_lines(bench, dialogue),
+        plotlyjs=Markup(get_plotlyjs()) if values else "", settings=_settings(dialogue, settings, bench),
+        python=python_lines(bench, dialogue),
         limits=LIMITS[:2], light=LIGHT, dark=DARK, more_light=MORE_LIGHT, more_dark=MORE_DARK, font=Markup(FONT), gauge=Markup(STYLE),
     )  # fmt: skip
 
@@ -81,8 +83,19 @@ def _maps(dialogue: Dialogue, bench: Bench, settings: Settings) -> list[tuple[st
     return found
 
 
-def _settings(settings: Settings, bench: Bench) -> dict[str, str]:
-    """What was set, in words; what stands as it is by default is left out."""
+def _settings(dialogue: Dialogue, settings: Settings, bench: Bench) -> list[tuple[str, dict[str, str]]]:
+    """What the exchanges were answered under, in words; with the exchanges' places where they differ. The gauge is where it stands now."""
+    known = [Settings.from_query(one.settings).but(layer=settings.layer) for one in dialogue.path] or [settings]
+    found, place = [], 1
+    for under, members in groupby(known):
+        end = place + len([*members]) - 1
+        found.append((f"Exchange {place}" if end == place else f"Exchanges {place} to {end}", _in_words(under, bench)))
+        place = end + 1
+    return found if len(found) > 1 else [("", found[0][1])]
+
+
+def _in_words(settings: Settings, bench: Bench) -> dict[str, str]:
+    """What was set; what stands as it is by default is left out."""
     given = {name: value for name, value in settings.model_dump().items() if value != type(settings).model_fields[name].default}
     try:
         prompt = bench.system_prompt(settings)

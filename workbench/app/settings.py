@@ -89,8 +89,7 @@ class Settings(BaseModel):
             raise ValueError("a calibrated cap is a floor: kind must be floor")
         return self
 
-    @classmethod
-    def of(cls, **values: Any) -> Settings:
+    def __init__(self, **values: Any) -> None:
         """Validate settings; a wrong one is named in one sentence.
 
         Raises
@@ -99,9 +98,14 @@ class Settings(BaseModel):
             For an unknown setting, or a value that it cannot have.
         """
         try:
-            return cls(**values)
+            super().__init__(**values)
         except ValidationError as error:
             raise DataError(_sentence(error)) from error
+
+    @classmethod
+    def of(cls, **values: Any) -> Settings:
+        """The same as ``Settings(...)``, as other settings of the workbench are made."""
+        return cls(**values)
 
     def but(self, **changes: Any) -> Settings:
         """The same settings with some changed."""

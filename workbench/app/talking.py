@@ -98,7 +98,8 @@ class Talking:
         """The same message and seed, with a random direction of the same dose in the place of the chosen one."""
         with session.answering():
             one = session.dialogue.exchange(number)
-            acting = Settings.from_query(one.settings).controlled(settings.control or 0)
+            # The gauge reads where it stands now, not where it stood when the message was sent.
+            acting = Settings.from_query(one.settings).controlled(settings.control or 0).but(layer=settings.layer)
             changed = session.dialogue.again(number, acting.to_query())
             seed = next((reply.seed for reply in one.replies.values()), None)
             last = yield from self._answered(session, changed, acting, seed=seed)

@@ -15,7 +15,7 @@ from ..errors import DataError, WorkbenchError
 from ..tensorfile import write_bytes
 from .bench import PLAIN, Answering, Bench, in_words
 from .dialogue import RIGHT, SIDES, Dialogue, Exchange
-from .files import FILES, load_dialogue, loaded_words
+from .files import FILES, loaded_words, taken_up
 from .gauge import Scale, Scales, as_text
 from .markup import NAMES, facts_of
 from .notebook import python_lines
@@ -191,7 +191,7 @@ class Terminal:
 
     def _do_control(self, rest: str) -> None:
         one = self.dialogue.exchange(self._last())
-        acting = Settings.from_query(one.settings).controlled()
+        acting = Settings.from_query(one.settings).controlled().but(layer=self.settings.layer)
         seed = next((reply.seed for reply in one.replies.values()), None)
         self.answer(self.dialogue.again(one.number, acting.to_query()), acting, seed)
 
@@ -217,9 +217,7 @@ class Terminal:
         self.console.print(Text(f"saved: {path}"))
 
     def _do_load(self, rest: str) -> None:
-        self.dialogue, system, said = load_dialogue(rest)
-        if system:
-            self.settings = self.settings.but(system=system, persona="", prompt=0)
+        self.dialogue, self.settings, said = taken_up(rest, self.bench, self.settings)
         self.console.print(Text(said or loaded_words(self.dialogue)))
 
     def _do_python(self, rest: str) -> None:

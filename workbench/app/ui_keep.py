@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from .bench import Bench
-from .files import FILES, by_name, errors_by_name, load_dialogue, loaded_words
+from .files import FILES, by_name, errors_by_name, loaded_words, taken_up
 from .notebook import python_lines
 from .sessions import Session
 from .talking import Shown, Talking
@@ -71,16 +71,16 @@ def loaded(talking: Talking, session: Session, path: str) -> Iterator[Shown]:
     """A conversation from a file in the place of this one."""
     with session.answering():
         with errors_by_name(path):
-            dialogue, system, problem = load_dialogue(path)
-        if system:
-            session.settings = session.settings.but(system=system, persona="", prompt=0)
-        session.dialogue, session.editing = dialogue, None
-    yield from _shown(talking, session, by_name(problem, path) or loaded_words(dialogue))
+            dialogue, settings, problem = taken_up(path, talking.bench, session.settings)
+        edited = session.editing is not None
+        session.dialogue, session.settings, session.editing = dialogue, settings, None
+    yield from _shown(talking, session, by_name(problem, path) or loaded_words(dialogue), edited)
 
 
 def continued(talking: Talking, session: Session, last: str) -> Iterator[Shown]:
     """The conversation that this browser showed last, in whichever tab."""
     with session.answering():
+        before, edited = session.dialogue, session.editing is not None
         problem = "this browser has kept no conversation yet"
         if last:
             kept = json.loads(last)
@@ -89,9 +89,14 @@ def continued(talking: Talking, session: Session, last: str) -> Iterator[Shown]:
                 session.dialogue, session.settings, problem = other.dialogue, other.settings, ""
             else:
                 problem = session.take(str(kept.get("copy", "")))
-    yield from _shown(talking, session, problem)
+        if session.dialogue is not before:
+            session.editing = None  # the exchange that was being edited is none of this conversation
+    yield from _shown(talking, session, problem, edited and session.editing is None)
 
 
-def _shown(talking: Talking, session: Session, words: str) -> Iterator[Shown]:
+def _shown(talking: Talking, session: Session, words: str, edited: bool) -> Iterator[Shown]:
+    """The other conversation; the composer is cleared where it held the edit of an earlier one, and keeps any other draft."""
+    if edited:
+        yield Shown(message="")
     yield from talking.read(session, session.settings)
     yield Shown(said=words) if words else Shown()

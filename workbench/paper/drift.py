@@ -21,9 +21,11 @@ from .space import PLUS, UNITS, about, roles_of, space_panel
 
 LONGEST = 150
 """Characters of a message that a case study shows."""
+BY_CONSTRUCTION = "What leaves the layer under a cap is held up by construction; what counts is what was said."
+"""Of every figure that shows a capped conversation beside the same one without."""
 RULE = (
     f"Messages longer than {LONGEST} characters are cut at a word's end. Chosen as an extreme, by this rule and not by what was said: "
-    "means stand in fig7. What leaves the layer under a cap is held up by construction; what counts is what was said."
+    f"means stand in fig7. {BY_CONSTRUCTION}"
 )
 OVER = {"probes": "single probes", "conversation": "conversations", "probes in roles": "single probes in roles", "role": "roles"}
 """What a correlation of projection and harm is taken over, in words."""
@@ -166,7 +168,7 @@ def overview(run: Run) -> PaperFigure:
         f"({shares[0]:.0%} and {shares[1]:.0%} of the variance), coloured by their projection on the Assistant axis, {PLUS}, in {UNITS}; "
         f"in print, squares lie in the far half of the colours; {where}. Right (below, in one column): a conversation about "
         f"{_domain(talk)}, {which}, at layer {facts['layer']}, reply by reply, "
-        + ("and with the same messages of the user under the cap. " if case else "not held under a cap. ") + f"{BAND}."
+        + (f"and with the same messages of the user under the cap. {BY_CONSTRUCTION} " if case else "not held under a cap. ") + f"{BAND}."
     ).replace("%", " %")  # fmt: skip
 
     def draw(sheet: Sheet) -> go.Figure:

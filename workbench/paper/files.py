@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from .tables import latex, latex_table, markdown, markdown_table, table_caption,
 FORMATS = (*IMAGES, "html", "json", "csv")
 STYLES = ("paper", "screen")
 TABLE, SCRIPT = "table1", "plotly.min.js"
+IN_MARKDOWN = re.compile(r"^\*\*(?P<name>\w+)\*\* \(.*$", re.MULTILINE)
+IN_LATEX = re.compile(r"\\begin\{figure\*?\}(?:(?!\\end\{figure).)*\\label\{fig:(?P<name>\w+)\}\n\\end\{figure\*?\}", re.DOTALL)
+"""A figure's caption in the files of captions."""
 WIDE = 700
 """Width of a screen figure's image where the figure has none."""
 
@@ -113,7 +117,8 @@ def write_figures(run: Run, names: Iterable[str] | None = None, out: Path | None
     check_folder(folder)
     drawn = _drawn(figures, settings, None if wanted is not None else skipped)
     files = [path for name, figure in drawn.items() for path in _write_plain(folder, name, figure, settings.formats)]
-    files += _write_captions(folder, {name: figures[name] for name in drawn}, settings) if drawn else []
+    if drawn:
+        files += _write_captions(folder, {name: figures[name] for name in drawn}, settings, [] if wanted is None else known_names(run))
     files += _write_table(folder, *table) if table else []
     files += _write_images(folder, drawn, [f for f in settings.formats if f in IMAGES])
     return Written(folder, tuple(drawn), tuple(files), skipped)
@@ -187,13 +192,30 @@ def _sized(figure: go.Figure) -> go.Figure:
     return figure if layout_of(figure).width else go.Figure(figure).update_layout(width=WIDE)
 
 
-def _write_captions(folder: Path, figures: dict[str, PaperFigure], settings: Settings) -> list[Path]:
-    """Captions of all figures written, for Markdown and as ready floats for LaTeX (``graphicx``)."""
-    plain = [f"**{name}** ({figure.title}). {markdown(figure.caption)}\n" for name, figure in figures.items()]
-    floats = ["% Figures as floats; they need \\usepackage{graphicx}.\n", *(_float(figure, settings) for figure in figures.values())]
-    write_bytes(folder / "captions.md", "\n".join(plain).encode())
-    write_bytes(folder / "captions.tex", "\n".join(floats).encode())
+def _write_captions(folder: Path, figures: dict[str, PaperFigure], settings: Settings, kept: Sequence[str]) -> list[Path]:
+    """Captions for Markdown and as ready floats for LaTeX (``graphicx``): of the figures written, and of those `kept` from before.
+
+    Kept is a caption whose figure is still there, in the order of the names.
+    """
+    plain = {name: f"**{name}** ({figure.title}). {markdown(figure.caption)}\n" for name, figure in figures.items()}
+    floats = {name: _float(figure, settings) for name, figure in figures.items()}
+    for path, own, pattern, head in (
+        (folder / "captions.md", plain, IN_MARKDOWN, []),
+        (folder / "captions.tex", floats, IN_LATEX, ["% Figures as floats; they need \\usepackage{graphicx}.\n"]),
+    ):
+        before = _known(path, pattern) if kept else {}
+        still = {name: text for name, text in before.items() if name in kept and (folder / f"{name}.csv").exists()}
+        every = still | own
+        order = [name for name in kept if name in every] or [*every]
+        write_bytes(path, "\n".join([*head, *(every[name] for name in order)]).encode())
     return [folder / "captions.md", folder / "captions.tex"]
+
+
+def _known(path: Path, pattern: re.Pattern[str]) -> dict[str, str]:
+    """Name -> caption, of a file of captions that was written before."""
+    if not path.is_file():
+        return {}
+    return {found["name"]: f"{found[0]}\n" for found in pattern.finditer(path.read_text(encoding="utf-8", errors="replace"))}
 
 
 def _float(figure: PaperFigure, settings: Settings) -> str:

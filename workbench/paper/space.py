@@ -75,8 +75,8 @@ def loadings(run: Run) -> PaperFigure:
     caption = (
         f"Loadings of {_counted(run, roles)} on the first components of persona space: cosine of a role's centred mean response with the "
         f"component, from \u22121 to 1; {about(run, space.layer)}. Dots are stacked, heights mean nothing. Diamond: the default, which "
-        "took no part in the fit; its rank counts from the + end. In italics the roles furthest to each end, the outermost outside. PC1 "
-        "points to the default's side, the others to that of the role furthest from 0."
+        "took no part in the fit; its rank, itself counted, is from the + end. In italics the roles furthest to each end, the outermost "
+        "outside. PC1 points to the default's side, the others to that of the role furthest from 0."
     )
 
     def draw(sheet: Sheet) -> go.Figure:

@@ -39,8 +39,8 @@ MINUS = "\u2212"
 def loading_strips(frame: pd.DataFrame, components: int = 3, room: float = 15, dark: bool = False) -> go.Figure:
     """Where roles load on the first components, a strip a component, from -1 to 1; stacked dots, heights mean nothing.
 
-    Each strip says the default's loading and its rank among the roles, counted from the + end, and names the roles at
-    both ends. The default takes no part in the fit.
+    Each strip says the default's loading and its rank, itself counted, from the + end, and names the roles at both ends. The
+    default takes no part in the fit.
 
     Parameters
     ----------
@@ -70,11 +70,12 @@ def loading_strips(frame: pd.DataFrame, components: int = 3, room: float = 15, d
     for number, (strip, title, (up, down)) in enumerate(zip(strips, titles, spans, strict=True)):
         middle = top - HEAD_PX - dots.row * (up + 0.5)
         bottom = middle + dots.row * (down - 0.5)
-        _draw(figure, strip, middle, dots, legend=number == 0)
+        _draw(figure, strip, middle, dots, shown[number].upper())
         _write(figure, strip, title, top, bottom - 6, room)
         top = bottom - FOOT_PX
     figure.update_yaxes(visible=False, range=[-inner + 12, 2], fixedrange=True)
     figure.update_xaxes(title_text="loading (cosine with the component)", range=[-1.04, 1.04], tickvals=[-1, -0.5, 0, 0.5, 1])
+    _legend(figure, strips, dots)
     figure.update_layout(margin={"t": 60})
     return figure
 
@@ -95,25 +96,37 @@ def _strip(frame: pd.DataFrame, column: str, dots: Dots = FEW_DOTS) -> list[dict
 
 
 def rank_of_default(rows: list[dict[str, Any]]) -> tuple[float, int, int] | None:
-    """The default's loading, its rank from the + end (1: beyond all roles), and the number of roles; None without a default."""
+    """The default's loading, its rank from the + end (1: beyond all roles), and of how many, itself counted; None without a default."""
     own = [row["x"] for row in rows if row["is_default"]]
     others = [row["x"] for row in rows if not row["is_default"]]
-    return (own[0], 1 + sum(value > own[0] for value in others), len(others)) if own else None
+    return (own[0], 1 + sum(value > own[0] for value in others), 1 + len(others)) if own else None
 
 
-def _draw(figure: go.Figure, rows: list[dict[str, Any]], middle: float, dots: Dots, legend: bool) -> None:
-    looks: dict[str, dict[str, Any]] = {
+def _looks(dots: Dots) -> dict[str, dict[str, Any]]:
+    return {
         "role": {"size": dots.size, "color": NEUTRAL, "opacity": 0.75, "line": {"width": 0}},
         "default": {"size": 13, "symbol": "diamond", "color": ASSISTANT, "line": {"width": 0}},
     }
-    for name, marker in looks.items():
+
+
+def _legend(figure: go.Figure, strips: list[list[dict[str, Any]]], dots: Dots) -> None:
+    """One entry for the dots of all strips, which have names of their own, so that their numbers say which component they belong to."""
+    there = {row["is_default"] for strip in strips for row in strip}
+    for name, marker in _looks(dots).items():
+        if (name == "default") in there:
+            shown = {"x": [None], "y": [None], "mode": "markers", "meta": "decoration", "hoverinfo": "skip"}
+            figure.add_trace(go.Scatter(shown, name=name, marker=marker, legendgroup=name))
+
+
+def _draw(figure: go.Figure, rows: list[dict[str, Any]], middle: float, dots: Dots, component: str) -> None:
+    for name, marker in _looks(dots).items():
         part = [row for row in rows if row["is_default"] == (name == "default")]
         if part:
             hover = [f"<b>{safe(row['role'])}</b><br>loading {row['x']:+.3f}".replace("-", MINUS) for row in part]
             trace = go.Scatter(
-                x=[row["x"] for row in part], y=[middle + dots.row * row["level"] for row in part], mode="markers", name=name,
-                text=[safe(row["role"]) for row in part], hovertext=hover, hoverinfo="text", marker=marker, showlegend=legend,
-                legendgroup=name,
+                x=[row["x"] for row in part], y=[middle + dots.row * row["level"] for row in part], mode="markers",
+                name=f"{name}, {component}", text=[safe(row["role"]) for row in part], hovertext=hover, hoverinfo="text",
+                marker=marker, showlegend=False, legendgroup=name,
             )  # fmt: skip
             figure.add_trace(trace)
 

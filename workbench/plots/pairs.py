@@ -67,7 +67,7 @@ def persona_pairs(
         for default in (False, True):
             part = [role for role in roles if role["is_default"] == default]
             if part:
-                figure.add_trace(_points(part, f"pc{across}", f"pc{up}", default), row=1, col=col)
+                figure.add_trace(_points(part, across, up, default), row=1, col=col)
         figure.update_xaxes(title_text=titles[across - 1], row=1, col=col)
         figure.update_yaxes(title_text=titles[up - 1], scaleanchor=f"x{col if col > 1 else ''}", scaleratio=1, row=1, col=col)
         for i in label_rows(roles, [f"pc{across}", f"pc{up}"], room=len(pairs))[:named]:
@@ -102,13 +102,14 @@ def _ellipses(roles: list[dict[str, Any]], known: dict[str, Any], across: int, u
     return go.Scatter(x=x, y=y, mode="lines", name="95 % ellipse", line=line, opacity=0.75, hoverinfo="skip", meta="decoration")
 
 
-def _points(part: list[dict[str, Any]], across: str, up: str, default: bool) -> go.Scatter:
+def _points(part: list[dict[str, Any]], across: int, up: int, default: bool) -> go.Scatter:
+    """A panel's roles, or its default, by a name that says which components their numbers belong to."""
     marker: dict[str, Any] = {"color": [role["projection"] for role in part], "coloraxis": "coloraxis", "size": 14 if default else 7}
     if default:
         marker |= {"symbol": "diamond", "line": {"width": 2.5, "color": NEUTRAL}}
     return go.Scatter(
-        x=[role[across] for role in part], y=[role[up] for role in part], mode="markers", marker=marker,
-        name="default" if default else "role",
+        x=[role[f"pc{across}"] for role in part], y=[role[f"pc{up}"] for role in part], mode="markers", marker=marker,
+        name=f"{'default' if default else 'role'}, PC{across} and PC{up}",
         text=[safe(role["role"]) for role in part], hovertext=[role["hover"] for role in part], hoverinfo="text",
     )  # fmt: skip
 

@@ -118,22 +118,38 @@ def benchmark_frame(run: Run) -> pd.DataFrame | None:
 
 
 def conditions_table(run: Run) -> pd.DataFrame | None:
-    """A row a condition of the report half: kind, and each measure as ``rate [low, high]`` with its n in the head."""
+    """A row a condition of the report half: kind, and each measure as ``rate [low, high]``.
+
+    The head names the n of the baseline and the caps; a cell with another, as controls have, says so itself.
+    """
     if not run.is_done("calibrate"):
         return None
     table = _table(run, "caps")
     rates = lookup(table)
     kinds = {"baseline": "baseline"} | run.study["steps"].get("evaluate", {}).get("conditions", {})
     titles = {m.name: m.title for m in MEASURES}
-    heads = {m: f"{titles[m]} (n = {table.loc[table['measure'] == m, 'n'].max()})" for m in SHOWN if m in set(table["measure"])}
+    control = table["condition"].map(kinds) == "control"
+    counts = {m: _usual(table[table["measure"] == m], control) for m in SHOWN if m in set(table["measure"])}
+    heads = {m: f"{titles[m]} (n = {n})" for m, n in counts.items()}
     records = []
     for name in dict.fromkeys(table["condition"]):
         record = {"condition": name, "kind": kinds.get(name, "cap")}
         for measure, head in heads.items():
             found = rates.get((name, measure))
-            record[head] = f"{found['rate']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" if found else ""
+            record[head] = _rate(found, counts[measure]) if found else ""
         records.append(record)
     return _with_tasks(run, pd.DataFrame(records))
+
+
+def _usual(rows: pd.DataFrame, control: pd.Series) -> int:
+    """The n of a measure in most conditions: the largest of those that are no controls, where there are any."""
+    others = rows.loc[~control[rows.index], "n"]
+    return int((others if len(others) else rows["n"]).max())
+
+
+def _rate(found: Mapping[str, Any], n: int) -> str:
+    said = f"{found['rate']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+    return said if int(found["n"]) == n else f"{said} (n = {int(found['n'])})"
 
 
 def _with_tasks(run: Run, frame: pd.DataFrame) -> pd.DataFrame:

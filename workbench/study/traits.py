@@ -32,6 +32,8 @@ from .config import StudyConfig, endpoint_of, llm_judge_of
 from .main import Lazy
 
 STEP, FILE = "traits", "trait_vectors.safetensors"
+SAID = 3
+"""So many traits are named on either side."""
 REPEATS = 0.5
 """Cosine of the vectors of even and odd pairs below which a trait is not spoken of."""
 
@@ -109,10 +111,11 @@ def traits_found(run: Run) -> str:
             f"{len(with_vector)} of {len(frame)} traits have a vector, and none repeats on the other half of its pairs (cosine of "
             f"{REPEATS} or more): these prompts show no trait that this model has."
         )
+    towards, away = again[again["cos_axis"] > 0].iloc[::-1], again[again["cos_axis"] <= 0]
     return (
         f"{counted} of {len(frame)} traits have a vector, {len(again)} of them repeat on the other half of their pairs. Cosine with "
-        f"the axis at layer {run.recommended_layer}: nearest the Assistant {named(again.iloc[::-1].head(3))}; farthest "
-        f"{named(again.head(3))}."
+        f"the axis at layer {run.recommended_layer}: towards the Assistant {named(towards.head(SAID)) or 'none'}; away from it "
+        f"{named(away.head(SAID)) or 'none'}."
     )
 
 
