@@ -50,19 +50,24 @@ window.workbench = (() => {
     Plotly.react(place, data, {...layout, template: templates[dark() ? 'dark' : 'light']}, config);
   };
   // The end of the conversation stays in view while it grows, until its reader scrolls up; a new message brings it back.
-  let held = true, answering = false, last = 0, below = 0;
+  let held = true, answering = false, below = 0;
   const beyond = () => document.querySelector('.talk').getBoundingClientRect().bottom - innerHeight;  // pixels of it below the view
   const settle = () => {
     // Back up as well where it was held and shrank, but never away from what lies below it.
     if (held && (beyond() > 0 || below > -60)) scrollBy({top: Math.floor(beyond()), behavior: 'instant'});
     below = beyond();
   };
+  // Who scrolls shows in what a hand does: a scroll event may be our own, and comes late on a busy machine.
+  const free = () => { held = false; };
   const scrolled = () => {
     below = beyond();
-    if (scrollY < last || below < 60) held = below < 60;  // our own scrolling goes down, and the text may have grown since
-    last = scrollY;
+    if (below < 60) held = true;
   };
   const hold = () => {
+    addEventListener('wheel', event => { if (event.deltaY < 0) free(); }, {passive: true});
+    addEventListener('touchmove', free, {passive: true});
+    addEventListener('keydown', event => { if (['PageUp', 'Home', 'ArrowUp'].includes(event.key)) free(); });
+    addEventListener('mousedown', event => { if (event.target === document.documentElement) free(); });  // the scroll bar
     addEventListener('scroll', scrolled, {passive: true});
     new ResizeObserver(settle).observe(document.querySelector('.talk'));
   };
