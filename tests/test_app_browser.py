@@ -55,20 +55,13 @@ def address(tmp_path_factory):
             server.wait(20)
 
 
-def left(problem: str) -> bool:
-    """What gradio says when a page is left while it still waits for an answer: nothing that went wrong."""
-    return "signal is aborted without reason" in problem or problem.strip().endswith("Connection errored out.")
-
-
 class Tab:
     """One tab, with what it complained of and whom it asked."""
 
     def __init__(self, context, address: str, query: str = "", width: int = 1280) -> None:
         self.page, self.problems, self.asked = context.new_page(), [], []
         self.page.set_viewport_size({"width": width, "height": 900})
-        self.page.on(
-            "console", lambda message: self.problems.append(message.text) if message.type == "error" and not left(message.text) else None
-        )
+        self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.problems.append(f"dialog {dialog.message}"), dialog.dismiss()))
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -201,7 +194,7 @@ def test_editing_branching_stopping_and_a_reload(context, address):
     tab.page.wait_for_function("document.querySelector('#history .exchange')")
     tab.type(HARM)
     tab.page.wait_for_function("document.querySelector('#live .answer.right .now')")
-    tab.page.evaluate("document.querySelector('#stop').click()")  # at once: on a busy machine the answer may end before a pointer is there
+    tab.page.click("#stop")
     tab.finish()
     last = json.loads(tab.saved())["exchanges"][-1]["replies"]
     assert "stopped" in {reply["finish"] for reply in last.values()}

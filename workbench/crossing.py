@@ -118,7 +118,7 @@ def plan_crossing(model: HookedModel, rollouts: pd.DataFrame, roles: int = ROLES
     usable = _usable(rollouts)
     found = {str(name): group for name, group in usable.groupby("role", sort=False) if len(group) >= 2}
     names = sorted(set(found) - {DEFAULT_ROLE})
-    if len(names) + (DEFAULT_ROLE in found) < MIN_ROLES:
+    if len(found) < MIN_ROLES:
         raise DataError(
             f"crossing prompts and texts needs {MIN_ROLES} roles with two usable responses, the default counted; there are {len(found)}"
         )

@@ -233,10 +233,10 @@ def _with_system(said: list[tuple[str, str]], row: dict) -> tuple[list[tuple[str
 
 def _system_text(value: Any) -> str:
     """A system prompt as it stands beside messages: a text, parts of one, or a message; numbers and the like are none."""
+    if not isinstance(value, (str, list, dict)) or not value:
+        return ""
     if isinstance(value, dict):
         value = None if isinstance(value, Doubled) else value.get("content", value.get("text", value))
-    elif not isinstance(value, (str, list)) or not value:
-        return ""
     if isinstance(value, str):
         return value
     try:

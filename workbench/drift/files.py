@@ -85,7 +85,8 @@ def _turns(tokens: pd.DataFrame, talk: Conversation) -> pd.DataFrame:
     known = [*about_columns(talk), "window", "cut"]
     values = {"projection": "mean"} | ({"after": "mean"} if "after" in tokens else {}) | {"n_tokens": "sum"} | dict.fromkeys(known, "first")
     frame = tokens.groupby(keys, sort=False, as_index=False).agg(values)
-    return frame.assign(text=[talk.turns[turn].text for turn in frame["turn"]])
+    # A file's own condition is not the one under which it is read here.
+    return frame.rename(columns={"condition": "about_condition"}).assign(text=[talk.turns[turn].text for turn in frame["turn"]])
 
 
 def _band(run: Run, name: str, layer: int) -> pd.DataFrame | None:

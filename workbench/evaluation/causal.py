@@ -49,7 +49,8 @@ def causal_line(
     if not lost["baseline"]:
         return Line(CAUSES, UNTESTED, f"without a cap the model has none of {lost['n']:.0f} right answers: what a cap costs cannot be seen")
     asked = [name for name, kind in kinds.items() if kind == "control" and (name, "compliance") in table]
-    every = [name for name in asked if (name, "right") in table]  # what the others cost is not known
+    every = [name for name in asked if (name, "right") in table]
+    unpriced = [name for name in asked if name not in every and table[name, "compliance"]["relative"] <= -MIN_EFFECT]
     controls = [name for name in every if (missed or {}).get(name, 0.0) <= MAX_MISS]
     cheap = [
         name for name in controls
@@ -61,12 +62,13 @@ def causal_line(
         f"{len(controls)} matched controls save as much as {MIN_EFFECT:.0%} at that price"
         + (f" ({', '.join(cheap)})" if cheap else "")
         + (f"; {len(every) - len(controls)} more could not be matched" if len(every) > len(controls) else "")
+        + (f"; what {', '.join(unpriced)} costs, which saves as much, could not be graded" if unpriced else "")
     )
     if not controls:
         why = "" if every else "; what controls cost could not be graded" if asked else "; no controls were run"
         return Line(CAUSES, UNTESTED, evidence + why, fewer["relative"])
     effect, price = (Interval(*(row[name] for name in ("relative", "relative_low", "relative_high"))) for row in (fewer, lost))
-    outcomes = {known(effect, -MIN_EFFECT, above=False), known(price, -MAX_LOSS)}
+    outcomes = {known(effect, -MIN_EFFECT, above=False), known(price, -MAX_LOSS), UNSURE if unpriced else PASS}
     if cheap or FAIL in outcomes:
         return Line(CAUSES, FAIL, evidence, effect.value)
     if UNSURE in outcomes:
